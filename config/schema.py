@@ -1,0 +1,166 @@
+"""What an operator writes: the typed `args` and `user_config` of every application in a Serve config file.
+
+Invariants: frozen; an unknown key is an error that names its path and the likely spelling; importing this module
+imports nothing else of ours. `*Config` models are builder `args` (a change restarts the application), `*Settings`
+models are `user_config` (a change applies in place).
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, PositiveInt, model_validator
+
+Family = Literal["sdxl"]
+SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
+
+
+class Strict(BaseModel):
+    """Base of all configuration: frozen, and no key but the declared ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suggest_spelling(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    close = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(cls.model_fields)}"
+                    raise ValueError(f"unknown key '{key}'; {hint}")
+        return values
+
+
+class Weights(Strict):
+    """Where a model's weights come from, as diffusers' `from_pretrained` takes it."""
+
+    source: str = Field(
+        min_length=1,
+        description="A hub repository (`owner/name`), a local folder of the same layout, or `small:<family>`: the "
+        "few-megabyte model that Easel makes itself.",
+    )
+    revision: str | None = Field(
+        default=None, pattern="^[0-9a-f]{40}$", description="The commit to take from the hub; required for a repository."
+    )
+    variant: str | None = Field(default=None, description="File variant, as `fp16`.")
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Weights:
+        is_repository = self.source.count("/") == 1 and not self.source.startswith((".", "/", "~", "small:"))
+        if is_repository and self.revision is None:
+            raise ValueError("revision: a hub repository must be pinned to a 40-digit commit")
+        return self
+
+
+class ModelConfig(Strict):
+    """`args` of `deployments.diffusion:build`: one model, loaded once per replica."""
+
+    family: Family
+    weights: Weights
+    vae: Weights | None = Field(default=None, description="A VAE to use instead of the model's own, as SDXL's fp16-safe one.")
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    device: str = Field(default="auto", pattern="^(auto|cpu|cuda(:[0-9]+)?|mps)$", description="auto = cuda where there is one.")
+    torch_threads: PositiveInt | None = Field(default=None, description="CPU threads of torch; default: as torch decides.")
+    warm_up_sizes: tuple[str, ...] = Field(
+        default=(), description="Sizes (`WxH`) to run before the replica is ready, to measure their cost and knee."
+    )
+
+
+class Preset(Strict):
+    """What a `quality` stands for."""
+
+    steps: int = Field(ge=1, le=100)
+    guidance_scale: float = Field(ge=0, le=30)
+    scheduler: SchedulerName = "default"
+
+
+class Presets(Strict):
+    """`low`, `medium` and `high` are OpenAI's words; `auto` is the default one, `smooth`."""
+
+    smooth: Preset
+    standard: Preset
+    hd: Preset
+    low: Preset
+    medium: Preset
+    high: Preset
+
+
+class Limits(Strict):
+    """What a model takes. Checked at the ingress, so that a bad request costs no GPU time."""
+
+    min_side: PositiveInt = 64
+    max_side: PositiveInt = 2048
+    max_pixels: PositiveInt = 2048 * 2048
+    max_aspect: PositiveFloat = Field(default=4.0, description="Longer side divided by shorter.")
+    max_steps: int = Field(default=100, ge=1, le=100)
+    default_size: str = Field(default="1024x1024", pattern="^[1-9][0-9]*x[1-9][0-9]*$", description="What `size: auto` means.")
+
+
+class Batching(Strict):
+    """Caps on what runs together. `None` lets the engine's own measurements decide."""
+
+    max_rows: PositiveInt | None = Field(default=None, description="Rows of one forward; guidance makes a request two rows.")
+    max_running: PositiveInt = Field(default=16, description="Requests that denoise side by side; the rest queues.")
+    max_queued: int = Field(default=64, ge=0, description="Requests that wait beyond those; more are refused.")
+
+
+class ModelSettings(Strict):
+    """`user_config` of a model's deployment."""
+
+    presets: Presets
+    batching: Batching = Batching()
+    watchdog_seconds: PositiveFloat = Field(
+        default=120.0, description="A module call that runs longer makes the replica unhealthy; it is then replaced."
+    )
+
+
+class ModelRoute(Strict):
+    """One model as the ingress knows it."""
+
+    name: str = Field(min_length=1, description="The canonical name clients send as `model`.")
+    aliases: tuple[str, ...] = ()
+    application: str = Field(min_length=1, description="The Serve application that runs it.")
+    family: Family
+    limits: Limits = Limits()
+
+
+class IngressSettings(Strict):
+    """`user_config` of the ingress."""
+
+    models: tuple[ModelRoute, ...] = Field(min_length=1)
+    default_model: str
+    public_url: HttpUrl | None = Field(
+        default=None, description="Base of picture links; default: the origin that the request came to."
+    )
+    deadline_seconds: PositiveFloat = Field(default=240.0, description="A request not answered by then is 504.")
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> IngressSettings:
+        seen: set[str] = set()
+        for route in self.models:
+            for name in (route.name, *route.aliases):
+                if name.lower() in seen:
+                    raise ValueError(f"models: '{name}' names two models (names are matched without case)")
+                seen.add(name.lower())
+        if self.default_model.lower() not in seen:
+            raise ValueError(f"default_model: '{self.default_model}' is none of the models' names or aliases")
+        return self
+
+
+class ImageStoreConfig(Strict):
+    """Where pictures answered by URL are kept."""
+
+    url: str = Field(
+        default="~/.cache/easel/images", min_length=1, description="Any fsspec URL: a folder, `s3://bucket/prefix`, …"
+    )
+    lifetime_seconds: PositiveInt = Field(default=3600, description="How long a link answers.")
+    sweep_seconds: PositiveFloat = Field(default=300.0, description="How often expired pictures are deleted.")
+
+
+class IngressConfig(Strict):
+    """`args` of `serve_app.app:build`."""
+
+    images: ImageStoreConfig = ImageStoreConfig()
+    max_body_bytes: Annotated[int, Field(gt=0)] = Field(default=25 * 2**20, description="Larger request bodies are 413.")

@@ -1,0 +1,52 @@
+"""What a model family offers to the deployment that runs it.
+
+`generate` runs inside a coroutine of the engine: it may call an ordinary diffusers pipeline, whose module calls then
+pause and are merged with those of other requests. It runs on the engine's thread and so must not block on anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from config.schema import ModelConfig, SchedulerName
+    from deployments.engine.engine import DiffusionEngine
+
+StepCallback = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationInputs:
+    """One request with everything decided: presets resolved, picture and mask decoded to the output size."""
+
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    seed: int
+    steps: int
+    guidance_scale: float
+    scheduler: SchedulerName
+    image: Image.Image | None = None  # RGB, width × height
+    mask: Image.Image | None = None  # L, width × height, 255 = repaint; only with an image
+    strength: float = 1.0  # 0 < strength <= 1; int(steps * strength) >= 1
+
+
+class DiffusionModel(Protocol):
+    """A loaded model whose modules are shared through one engine."""
+
+    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> NDArray[np.uint8]:
+        """The picture, uint8 of shape (height, width, 3). Raises InvalidOutput when it is not finite."""
+        ...
+
+
+class DiffusionModelFactory(Protocol):
+    """Loads the weights and registers the modules with the engine."""
+
+    def __call__(self, config: ModelConfig, engine: DiffusionEngine) -> DiffusionModel: ...

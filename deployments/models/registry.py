@@ -1,0 +1,40 @@
+"""The model families: a line here and a file beside it make one.
+
+Importing this module costs nothing: the ingress reads capabilities from it on machines without torch weights, and only
+a replica loads the family's own module.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from config.schema import Family
+
+if TYPE_CHECKING:
+    from deployments.models.protocol import DiffusionModelFactory
+
+Capability = Literal["text-to-image", "image-to-image", "inpainting"]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyTraits:
+    """What is true of every model of a family, whatever its weights."""
+
+    factory: str  # "module:class" of a DiffusionModelFactory
+    capabilities: tuple[Capability, ...]
+    size_multiple: int  # width and height are multiples of it
+
+
+FAMILIES: dict[Family, FamilyTraits] = {
+    "sdxl": FamilyTraits(
+        "deployments.models.sdxl:StableDiffusionXL", ("text-to-image", "image-to-image", "inpainting"), 8
+    ),
+}
+
+
+def load_factory(family: Family) -> DiffusionModelFactory:
+    """The class that makes models of this family; imports torch and diffusers."""
+    module, _, name = FAMILIES[family].factory.partition(":")
+    return cast("DiffusionModelFactory", getattr(importlib.import_module(module), name))

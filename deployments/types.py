@@ -1,0 +1,58 @@
+"""The one internal vocabulary: what a request, its progress and its result are, whatever dialect it came in.
+
+Invariants: frozen, no tensors, and nothing a person wrote or drew (prompt, picture bytes) shows in a repr, so that it
+never reaches a log. The seed is always set: it is drawn at the edge, so that a retry makes the same picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """One picture to make. `None` for steps and guidance_scale means: as the model's preset for `quality` says."""
+
+    request_id: str
+    model: str  # the canonical name, never an alias
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(default="", repr=False)
+    width: int  # pixels
+    height: int  # pixels
+    seed: int  # 0 … 2**63 - 1
+    quality: Quality = "smooth"
+    steps: int | None = None  # denoising steps, 1 … 100
+    guidance_scale: float | None = None  # 0 … 30; at most 1 switches guidance off (SDXL)
+    image: bytes | None = field(default=None, repr=False)  # PNG, JPEG or WebP; present: image-to-image or inpainting
+    mask: bytes | None = field(default=None, repr=False)  # transparent, or white without alpha, is repainted
+    strength: float | None = None  # 0 < strength <= 1, only with an image
+    output_format: OutputFormat = "png"
+    output_compression: int = 100  # 0 … 100, the quality of jpeg and webp
+    deadline: float  # unix seconds; no work is done for this request after it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`step` of `steps` denoising steps are done."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageResult:
+    """The encoded picture, and what was used to make it."""
+
+    image: bytes = field(repr=False)
+    output_format: OutputFormat
+    width: int
+    height: int
+    seed: int
+    steps: int
+    guidance_scale: float
+    queue_seconds: float  # from arrival at the replica to the first module call that ran for it
+    inference_seconds: float  # from there to the last pixel

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs Easel's locked packages into .venv; with --dev also the tools of `make test`. Done before: returns at once.
+#   PYTHON=python3.12  the interpreter to start from (any; one outside 3.10-3.13 is replaced by uv's own)
+#   TORCH=cpu|cuda     the build of torch; by default cuda where nvidia-smi lists a GPU, else cpu
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+uv_version=0.13.8
+lock=requirements.lock
+[ "${1:-}" = --dev ] && lock=requirements-dev.lock
+torch=$(sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
+build=${TORCH:-$(nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)}
+
+stamp=.venv/.installed
+wanted="$(cksum <"$lock") $torch $build"
+# The development lock holds all of the other, so it serves for both.
+dev_wanted="$(cksum <requirements-dev.lock) $torch $build"
+if [ -f "$stamp" ] && { [ "$(cat "$stamp")" = "$wanted" ] || [ "$(cat "$stamp")" = "$dev_wanted" ]; }; then
+    exit 0
+fi
+say() { printf '\n== %s\n' "$*"; }
+
+if [ ! -x .tools/bin/uv ]; then
+    say "Preparing the installer (uv $uv_version)"
+    if ! "${PYTHON:-python3}" -m venv .tools; then
+        rm -rf .tools
+        # Debian and Ubuntu split the venv module's pip out of python3.
+        [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || {
+            echo "Python's venv module is incomplete. Install it (Debian, Ubuntu: apt-get install python3-venv), then try again." >&2
+            exit 1
+        }
+        apt-get update -qq && apt-get install -y -qq python3-venv
+        "${PYTHON:-python3}" -m venv .tools
+    fi
+    .tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+fi
+[ -x .venv/bin/python ] || .tools/bin/uv venv --quiet --python '>=3.10,<3.14' ${PYTHON:+--python "$PYTHON"} .venv
+install=(.tools/bin/uv pip install --python .venv/bin/python --no-progress)
+[ -t 1 ] && install=(.tools/bin/uv pip install --python .venv/bin/python)
+
+say "Installing the packages of $lock"
+"${install[@]}" --no-deps --require-hashes -r "$lock"
+
+say "Installing $torch for $build"
+# The CPU build is ten times smaller. Sources for it, in turn: PyTorch's own index, whatever pip is set up with here,
+# and last the default build, which holds the CUDA packages but runs on the CPU as well.
+if [ "$build" = cpu ]; then
+    "${install[@]}" --torch-backend cpu --no-deps "$torch" 2>/dev/null ||
+        .tools/bin/python -m pip --python .venv/bin/python install --disable-pip-version-check --no-deps "$torch+cpu" 2>/dev/null ||
+        "${install[@]}" "$torch"
+else
+    "${install[@]}" "$torch"
+fi
+echo "$wanted" >"$stamp"
