@@ -8,7 +8,7 @@ models are `user_config` (a change applies in place).
 from __future__ import annotations
 
 import difflib
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, PositiveInt, model_validator
 
@@ -42,7 +42,7 @@ class Weights(Strict):
         "few-megabyte model that Easel makes itself.",
     )
     revision: str | None = Field(
-        default=None, pattern="^[0-9a-f]{40}$", description="The commit to take from the hub; required for a repository."
+        default=None, pattern="^[0-9a-f]{40}$", description="The hub's commit; required for a repository."
     )
     variant: str | None = Field(default=None, description="File variant, as `fp16`.")
 
@@ -59,10 +59,16 @@ class ModelConfig(Strict):
 
     family: Family
     weights: Weights
-    vae: Weights | None = Field(default=None, description="A VAE to use instead of the model's own, as SDXL's fp16-safe one.")
+    vae: Weights | None = Field(
+        default=None, description="A VAE to use instead of the model's own, as SDXL's fp16-safe one."
+    )
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    device: str = Field(default="auto", pattern="^(auto|cpu|cuda(:[0-9]+)?|mps)$", description="auto = cuda where there is one.")
-    torch_threads: PositiveInt | None = Field(default=None, description="CPU threads of torch; default: as torch decides.")
+    device: str = Field(
+        default="auto",
+        pattern="^(auto|cpu|cuda(:[0-9]+)?|mps)$",
+        description="auto = cuda where there is one, else cpu.",
+    )
+    torch_threads: PositiveInt | None = Field(default=None, description="CPU threads; default: as torch decides.")
     warm_up_sizes: tuple[str, ...] = Field(
         default=(), description="Sizes (`WxH`) to run before the replica is ready, to measure their cost and knee."
     )
@@ -95,13 +101,17 @@ class Limits(Strict):
     max_pixels: PositiveInt = 2048 * 2048
     max_aspect: PositiveFloat = Field(default=4.0, description="Longer side divided by shorter.")
     max_steps: int = Field(default=100, ge=1, le=100)
-    default_size: str = Field(default="1024x1024", pattern="^[1-9][0-9]*x[1-9][0-9]*$", description="What `size: auto` means.")
+    default_size: str = Field(
+        default="1024x1024", pattern="^[1-9][0-9]*x[1-9][0-9]*$", description="What `size: auto` means."
+    )
 
 
 class Batching(Strict):
     """Caps on what runs together. `None` lets the engine's own measurements decide."""
 
-    max_rows: PositiveInt | None = Field(default=None, description="Rows of one forward; guidance makes a request two rows.")
+    max_rows: PositiveInt | None = Field(
+        default=None, description="Rows of one forward; guidance makes a request two rows."
+    )
     max_running: PositiveInt = Field(default=16, description="Requests that denoise side by side; the rest queues.")
     max_queued: int = Field(default=64, ge=0, description="Requests that wait beyond those; more are refused.")
 
@@ -163,4 +173,4 @@ class IngressConfig(Strict):
     """`args` of `serve_app.app:build`."""
 
     images: ImageStoreConfig = ImageStoreConfig()
-    max_body_bytes: Annotated[int, Field(gt=0)] = Field(default=25 * 2**20, description="Larger request bodies are 413.")
+    max_body_bytes: PositiveInt = Field(default=25 * 2**20, description="Larger request bodies are 413.")

@@ -1,0 +1,137 @@
+"""Batch key, merging and splitting of module calls.
+
+Calls with an equal batch key can share a forward, and nothing else can: the key holds the module and method, the shape
+beyond rows, dtype and device of every tensor, and every argument that is not a tensor. `merge` joins their rows into
+one call, `split` gives each caller its rows of the output back. What these do not know is never guessed: an unknown
+argument makes a call run alone, an unknown output of a merged call is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+BatchKey: TypeAlias = tuple[Hashable, ...]
+OutputSplitter: TypeAlias = Callable[[Any, Sequence[int]], list[Any]]
+
+
+class UnknownOutput(TypeError):
+    """A merged call returned something that cannot be split by rows: a mistake in the merge rules, not in a request."""
+
+
+@dataclass(frozen=True)
+class MergeRules:
+    """How calls of one method are merged, where that is not plain concatenation of rows."""
+
+    per_row: frozenset[str] = frozenset()  # numbers, or tensors of one element, that become one value a row
+    parameters: tuple[str, ...] = ()  # names of the positional parameters, for a method whose signature hides them
+    splitters: Mapping[type, OutputSplitter] = field(default_factory=dict)  # for outputs of types that torch lacks
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleCall:
+    """One call that waits to be run, alone or merged."""
+
+    name: str  # "module.method"
+    method: Callable[..., Any]
+    arguments: dict[str, Any]
+    rules: MergeRules
+    denoises: bool
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of its first tensor: what a batch counts. Guidance makes one request two rows."""
+        return self._first_shape[0]
+
+    @cached_property
+    def key(self) -> BatchKey:
+        """Equal for calls that can share a forward."""
+        present = sorted((name, value) for name, value in self.arguments.items() if value is not None)
+        parts = (("per row", name) if name in self.rules.per_row else (name, self._signature(v)) for name, v in present)
+        return (self.name, *parts)
+
+    @cached_property
+    def label(self) -> str:
+        """A short name of the key for people: method and the shape of the first tensor beyond rows."""
+        return f"{self.name} {'x'.join(map(str, self._first_shape[1:]))}".strip()
+
+    @cached_property
+    def _first_shape(self) -> tuple[int, ...]:
+        tensors = (value for value in self.arguments.values() if isinstance(value, Tensor) and value.ndim)
+        return next((tuple(tensor.shape) for tensor in tensors), (1,))
+
+    def _signature(self, value: Any) -> Hashable:
+        if isinstance(value, Tensor):
+            has_rows = value.ndim > 0 and value.shape[0] == self.rows
+            return (tuple(value.shape[1:]), value.dtype, str(value.device)) if has_rows else ("alone", id(self))
+        if isinstance(value, Mapping):
+            return tuple((name, self._signature(value[name])) for name in sorted(value))
+        if value is None or isinstance(value, bool | int | float | str):
+            return (type(value).__name__, value)
+        return ("alone", id(self))
+
+    def run(self) -> Any:
+        """Runs it alone, exactly as the pipeline asked."""
+        return self.method(**self.arguments) if not self.rules.parameters else self._run_positional(self.arguments)
+
+    def _run_positional(self, arguments: Mapping[str, Any]) -> Any:
+        positional = [arguments[name] for name in self.rules.parameters if name in arguments]
+        return self.method(*positional, **{k: v for k, v in arguments.items() if k not in self.rules.parameters})
+
+
+def run_merged(calls: Sequence[ModuleCall]) -> list[Any]:
+    """One forward for all `calls`, which have equal keys; returns each one's own output, in order.
+
+    A single call runs unchanged, so that a request alone is bit-identical to plain diffusers.
+    """
+    if len(calls) == 1:
+        return [calls[0].run()]
+    first, rows = calls[0], [call.rows for call in calls]
+    arguments = {
+        name: _per_row([call.arguments[name] for call in calls], rows, first)
+        if name in first.rules.per_row
+        else _merge([call.arguments[name] for call in calls])
+        for name, value in first.arguments.items()
+        if value is not None
+    }
+    merged = ModuleCall(first.name, first.method, arguments, first.rules, first.denoises)
+    return split(merged.run(), rows, first.rules.splitters)
+
+
+def _merge(values: Sequence[Any]) -> Any:
+    if isinstance(values[0], Tensor):
+        return torch.cat(list(values))
+    if isinstance(values[0], Mapping):
+        return {name: _merge([value[name] for value in values]) for name in values[0]}
+    return values[0]  # equal in all of them: it is in the key
+
+
+def _per_row(values: Sequence[Any], rows: Sequence[int], call: ModuleCall) -> Tensor:
+    device = next(value.device for value in call.arguments.values() if isinstance(value, Tensor) and value.ndim)
+    return torch.cat(
+        [torch.as_tensor(value, device=device).reshape(-1).expand(n) for value, n in zip(values, rows, strict=True)]
+    )
+
+
+def split(output: Any, rows: Sequence[int], splitters: Mapping[type, OutputSplitter]) -> list[Any]:
+    """`output` of a merged call, cut into one output for each caller with `rows[i]` rows. Raises UnknownOutput."""
+    if output is None:
+        return [None] * len(rows)
+    if type(output) in splitters:
+        return splitters[type(output)](output, rows)
+    if isinstance(output, Tensor):
+        if output.ndim == 0 or output.shape[0] != sum(rows):
+            raise UnknownOutput(f"a tensor of shape {tuple(output.shape)} has not the {sum(rows)} rows that went in")
+        return list(output.split(list(rows)))
+    if isinstance(output, Mapping):  # also the ordered, dataclass-like outputs of diffusers and transformers
+        parts = {name: split(output[name], rows, splitters) for name in output}
+        return [type(output)(**{name: part[i] for name, part in parts.items()}) for i in range(len(rows))]
+    if isinstance(output, list | tuple):
+        items = [split(item, rows, splitters) for item in output]
+        return [type(output)(item[i] for item in items) for i in range(len(rows))]
+    raise UnknownOutput(f"an output of type {type(output).__name__} cannot be split by rows")

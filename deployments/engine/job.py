@@ -1,0 +1,82 @@
+"""One request inside the engine.
+
+    WAITING ──> RUNNING ──> FINISHED | FAILED | CANCELLED
+       └────────────────────────────> CANCELLED
+
+Invariant: the future is settled exactly once, whoever comes first of the engine, a cancellation and a failure of all.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Lock
+from typing import Generic, TypeVar
+
+from deployments.engine.collate import ModuleCall
+from deployments.engine.coroutine import Coroutine
+
+Result = TypeVar("Result")
+
+
+class JobState(enum.Enum):
+    """See the drawing above."""
+
+    WAITING = enum.auto()
+    RUNNING = enum.auto()
+    FINISHED = enum.auto()
+    FAILED = enum.auto()
+    CANCELLED = enum.auto()
+
+
+class Job(Generic[Result]):
+    """A pipeline call on its way through the engine; made by `DiffusionEngine.submit`."""
+
+    def __init__(self, ticket: int, function: Callable[[], Result], on_cancel: Callable[[], None]) -> None:
+        self.ticket = ticket
+        self.future: Future[Result] = Future()
+        self.future.set_running_or_notify_cancel()  # only `cancel` below ends it early, never the future's own
+        self.state = JobState.WAITING
+        self.cancel_requested = False
+        self.submitted_at = time.monotonic()
+        self.started_at: float | None = None
+        self.steps_done = 0
+        self.steps = 0
+        # Owned by the engine's thread:
+        self.coroutine = Coroutine(function)
+        self.paused_at: ModuleCall | None = None
+        self._on_cancel = on_cancel
+        self._settling = Lock()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self.state not in (JobState.WAITING, JobState.RUNNING)
+
+    def cancel(self) -> None:
+        """Asks the engine to end it; it does so within the forward that runs now. Callable from any thread."""
+        self.cancel_requested = True
+        self._on_cancel()
+
+    def finish(self, result: Result) -> bool:
+        """Settles it with its result; False if it had ended before."""
+        if not self._settle(JobState.FINISHED):
+            return False
+        self.future.set_result(result)
+        return True
+
+    def fail(self, error: BaseException, state: JobState = JobState.FAILED) -> bool:
+        """Settles it with an error; False if it had ended before."""
+        if not self._settle(state):
+            return False
+        self.future.set_exception(error)
+        return True
+
+    def _settle(self, state: JobState) -> bool:
+        with self._settling:
+            if self.settled:
+                return False
+            self.state = state
+            return True

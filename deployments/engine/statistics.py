@@ -1,0 +1,68 @@
+"""The engine's counters: what ran together, and how jobs ended. Written by the engine's thread, read by any."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from deployments.engine.job import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardStatistics:
+    """Forwards of one module method at one shape."""
+
+    forwards: int = 0
+    calls: int = 0  # pipeline calls that these forwards answered; more than forwards: they were merged
+    rows: int = 0
+    largest_batch: int = 0  # the most calls in one forward
+    seconds: float = 0.0
+
+    def plus(self, calls: int, rows: int, seconds: float) -> ForwardStatistics:
+        """With one forward more."""
+        return ForwardStatistics(
+            self.forwards + 1,
+            self.calls + calls,
+            self.rows + rows,
+            max(self.largest_batch, calls),
+            self.seconds + seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """A snapshot. Since the engine started, but for `waiting` and `running`, which are of now."""
+
+    waiting: int
+    running: int
+    finished: int
+    failed: int
+    cancelled: int
+    forwards: dict[str, ForwardStatistics] = field(default_factory=dict)  # by "module.method shape"
+
+
+class StatisticsRecorder:
+    """Counts; `snapshot` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._forwards: dict[str, ForwardStatistics] = {}
+        self._ended: Counter[JobState] = Counter()
+
+    def forward(self, label: str, calls: int, rows: int, seconds: float) -> None:
+        """One forward answered `calls` pipeline calls."""
+        self._forwards[label] = self._forwards.get(label, ForwardStatistics()).plus(calls, rows, seconds)
+
+    def ended(self, state: JobState) -> None:
+        """A job ended in `state`."""
+        self._ended[state] += 1
+
+    def snapshot(self, *, waiting: int, running: int) -> EngineStatistics:
+        """The counters as they are now."""
+        return EngineStatistics(
+            waiting=waiting,
+            running=running,
+            finished=self._ended[JobState.FINISHED],
+            failed=self._ended[JobState.FAILED],
+            cancelled=self._ended[JobState.CANCELLED],
+            forwards=dict(self._forwards),
+        )

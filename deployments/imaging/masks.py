@@ -1,0 +1,30 @@
+"""One meaning for every mask inside: mode L, 255 = repaint, 0 = keep.
+
+Outside, a mask with an alpha channel repaints where it is transparent, and one without where it is white. Where no mask
+is sent, the picture's own transparent area is repainted.
+"""
+
+from __future__ import annotations
+
+from PIL import Image, ImageChops
+
+from deployments.errors import InvalidRequest
+
+
+def mask_of(image: Image.Image, mask: Image.Image | None) -> Image.Image | None:
+    """The mask to use with `image`, of the same size; None: the whole picture is to be changed (image-to-image).
+
+    Raises InvalidRequest when the sizes differ.
+    """
+    if mask is None:
+        return _transparency(image) if image.mode == "RGBA" else None
+    if mask.size != image.size:
+        raise InvalidRequest(
+            f"mask: must be as large as the image, {image.width}x{image.height}, and is {mask.width}x{mask.height}.",
+            param="mask",
+        )
+    return _transparency(mask) if mask.mode == "RGBA" else mask.convert("L")
+
+
+def _transparency(image: Image.Image) -> Image.Image:
+    return ImageChops.invert(image.getchannel("A"))

@@ -1,0 +1,164 @@
+"""Builds the small models in memory: the production pipelines' own classes and configurations, only thinner.
+
+Invariants: nothing is read or downloaded; the weights are random, and the same in every process. Where the real
+model has a quirk that code may depend on (padding tokens, `force_upcast`, zeroed empty prompts), so has the small one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+
+from deployments.models.small_tokenizers import clip_tokenizer, t5_tokenizer
+
+TEXT_WIDTH = 64
+# What SDXL's UNet and its ControlNet share. Attention, the dear part, is only at the lower levels, as in the real one.
+SDXL_LEVELS: dict[str, Any] = {
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "block_out_channels": (32, 64, 96),
+    "layers_per_block": 1,
+    "transformer_layers_per_block": [1, 1, 2],
+    "attention_head_dim": [2, 4, 6],  # heads, in fact: diffusers kept the misnomer for the sake of old files
+    "cross_attention_dim": 2 * TEXT_WIDTH,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 16,
+    "projection_class_embeddings_input_dim": TEXT_WIDTH + 6 * 16,  # pooled text and six numbers of size and crop
+    "norm_num_groups": 8,
+}
+
+
+def sdxl() -> StableDiffusionXLPipeline:
+    torch.manual_seed(0)
+    tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer(pad_token="!")
+    unet = UNet2DConditionModel(
+        sample_size=128,
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        **SDXL_LEVELS,
+    )
+    return StableDiffusionXLPipeline(
+        vae=_vae(latent_channels=4, scaling_factor=0.13025),
+        text_encoder=CLIPTextModel(_clip_config(len(tokenizer), "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(_clip_config(len(tokenizer_2), "gelu")),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer_2,
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            steps_offset=1,
+            timestep_spacing="leading",
+        ),
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
+    )
+
+
+def sdxl_pose() -> ControlNetModel:
+    torch.manual_seed(1)
+    controlnet = ControlNetModel(conditioning_embedding_out_channels=(8, 16, 32, 48), **SDXL_LEVELS)
+    # These are born zero, so that an untrained ControlNet does nothing; a test of one needs it to do something.
+    zeroed = [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block, controlnet.controlnet_cond_embedding.conv_out]
+    for convolution in zeroed:
+        torch.nn.init.normal_(convolution.weight, std=0.1)
+    return controlnet
+
+
+def flux_schnell() -> FluxPipeline:
+    torch.manual_seed(2)
+    return FluxPipeline(
+        transformer=_flux_transformer(in_channels=64, guidance_embeds=False),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, max_image_seq_len=4096, base_image_seq_len=256),
+        **_flux_surroundings(),
+    )
+
+
+def flux_fill() -> FluxFillPipeline:
+    torch.manual_seed(3)
+    return FluxFillPipeline(
+        # The latents, the latents of the picture with its hole, and the mask of 8x8 pixels for each of 2x2 patches.
+        transformer=_flux_transformer(in_channels=64 + 64 + 256, guidance_embeds=True),
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            shift=3.0, use_dynamic_shifting=True, max_image_seq_len=4096, base_image_seq_len=256
+        ),
+        **_flux_surroundings(),
+    )
+
+
+def _vae(latent_channels: int, scaling_factor: float, **config: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 16, 32, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        sample_size=1024,
+        latent_channels=latent_channels,
+        scaling_factor=scaling_factor,
+        **config,
+    )
+
+
+def _clip_config(vocabulary: int, activation: str) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        hidden_act=activation,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1,
+    )
+
+
+def _flux_transformer(in_channels: int, guidance_embeds: bool) -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(
+        in_channels=in_channels,
+        out_channels=64,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=4,
+        joint_attention_dim=TEXT_WIDTH,
+        pooled_projection_dim=TEXT_WIDTH,
+        guidance_embeds=guidance_embeds,
+        axes_dims_rope=(4, 6, 6),
+    )
+
+
+def _flux_surroundings() -> dict[str, Any]:
+    """All components of a FLUX pipeline but the transformer and the scheduler."""
+    tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
+    t5_config = T5Config(
+        vocab_size=len(tokenizer_2),
+        d_model=TEXT_WIDTH,
+        d_kv=16,
+        d_ff=2 * TEXT_WIDTH,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )
+    return {
+        "vae": _vae(16, 0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        "text_encoder": CLIPTextModel(_clip_config(len(tokenizer), "quick_gelu")),
+        "tokenizer": tokenizer,
+        "text_encoder_2": T5EncoderModel(t5_config),
+        "tokenizer_2": tokenizer_2,
+    }

@@ -1,0 +1,85 @@
+"""The HTTP application: routes, errors and middleware put together over a `Backend`.
+
+Knows no Ray, so that all of HTTP is tested without it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import FastAPI, Response
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, Field
+
+from serve_app import errors, middleware
+from serve_app.backend import Backend
+from serve_app.dialects import block_entropy, models
+
+DESCRIPTION = """Images from text, over the API that OpenAI's clients speak.
+
+Every error is `{"error": {"message", "type", "param", "code"}}`. Every answer carries `x-request-id`: the caller's own
+if it sent one, else a new one."""
+
+
+class Health(BaseModel):
+    """The process is up."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Whether every configured model would serve a request."""
+
+    status: Literal["ready", "not ready"] = Field(description="`ready` when every model is.")
+    models: dict[str, str] = Field(
+        description="The state of each model, by name.",
+        examples=[{"stabilityai/stable-diffusion-xl-base-1.0": "running (1 replica)"}],
+    )
+
+
+def create_app(backend: Backend) -> FastAPI:
+    """The application that serves `backend`."""
+    app = FastAPI(
+        title="Easel",
+        summary="Images from text on Ray Serve.",
+        description=DESCRIPTION,
+        version="1",
+        middleware=middleware.stack(backend.max_body_bytes),
+        # Also keeps FastAPI from documenting 422, which it never answers here.
+        responses={"default": {"model": errors.ErrorEnvelope, "description": "Any other error."}},
+        redirect_slashes=False,  # paths are exact
+        redoc_url=None,
+    )
+    errors.install(app)
+    app.include_router(block_entropy.create_router(backend))
+    app.include_router(models.create_router(backend))
+    app.include_router(backend.images_router)
+
+    @app.get("/healthz", tags=["Service"], summary="Is the process up?")
+    async def healthz() -> Health:
+        """Answers as long as the process does."""
+        return Health()
+
+    @app.get(
+        "/readyz",
+        tags=["Service"],
+        summary="Can every model serve?",
+        responses={503: {"model": Readiness, "description": "Some model is not ready yet."}},
+    )
+    async def readyz(response: Response) -> Readiness:
+        """A model is ready when a replica of it runs or when it starts on demand."""
+        states = await backend.readiness()
+        ready = all(state.ready for state in states.values())
+        if not ready:
+            response.status_code = 503
+            response.headers["Retry-After"] = errors.retry_after(None)
+        return Readiness(
+            status="ready" if ready else "not ready",
+            models={name: state.description for name, state in states.items()},
+        )
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    return app

@@ -1,0 +1,92 @@
+"""The field types that all dialects share, and the base of their request bodies.
+
+Strict: JSON types are not converted (`true`, `1.0` and `"1"` are no integers), numbers are finite, text is valid
+Unicode. `null` is absent. An unknown field is accepted and can be named in the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi.requests import Request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from deployments.errors import InvalidRequest
+
+IGNORED_PARAMETERS_HEADER = "Easel-Ignored-Parameters"
+MAX_IGNORED_HEADER_CHARACTERS = 1024
+MAX_SEED = 2**32 - 1
+SIZE_PATTERN = r"^(auto|[1-9][0-9]{0,6}x[1-9][0-9]{0,6})$"
+
+T = TypeVar("T")
+
+
+class _OrNull:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
+
+
+def _sized(value: str) -> str:
+    # re.ASCII digits only: int() would take full-width ones. fullmatch: `$` would let a line break pass.
+    if not re.fullmatch(SIZE_PATTERN, value):
+        raise PydanticCustomError("size", "must be WIDTHxHEIGHT in pixels, as 1024x1024, or auto")
+    return value
+
+
+# A field with a default that `null` stands for too; `WireModel` turns the one into the other.
+OrNull = Annotated[T, _OrNull()]
+
+# A length limit is also what makes pydantic refuse lone surrogates, which no encoder of ours could write out again.
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
+NegativePrompt = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Size = Annotated[str, AfterValidator(_sized), Field(json_schema_extra={"pattern": SIZE_PATTERN})]
+Steps = Annotated[int, Field(ge=1, le=100)]
+GuidanceScale = Annotated[float, Field(ge=0, le=30)]
+OutputCompression = Annotated[int, Field(ge=0, le=100)]
+ResponseFormat = Literal["url", "b64_json"]
+
+
+class WireModel(BaseModel):
+    """Base of every request body."""
+
+    # hide_input_in_errors: a validation error that ends in a log must not carry the prompt there.
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if value is not None}
+        return values
+
+    def ignored_parameters(self) -> str:
+        """The names of the fields that nothing was done with, fit for a header."""
+        names = (re.sub(r"[^\w.-]", "?", name, flags=re.ASCII) for name in self.model_extra or ())
+        return ", ".join(names)[:MAX_IGNORED_HEADER_CHARACTERS]
+
+
+def dimensions(size: str) -> tuple[int, int]:
+    """Width and height of a `Size` that is not `auto`."""
+    width, _, height = size.partition("x")
+    return int(width), int(height)
+
+
+async def utf8_body(request: Request) -> None:
+    """A dependency of routes with a JSON body: refuses UTF-16 and UTF-32, which Python's parser would take.
+
+    JSON in those holds NUL bytes (its punctuation is ASCII); JSON in UTF-8 holds none.
+    """
+    if b"\0" in await request.body():
+        raise InvalidRequest("The body must be JSON in UTF-8.", code="invalid_json")

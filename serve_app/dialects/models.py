@@ -1,0 +1,69 @@
+"""`/v1/models`: the configured models as OpenAI lists them, with what each does and takes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from config.schema import Limits, ModelRoute
+from deployments.models.registry import FAMILIES, Capability
+from serve_app.backend import Backend
+from serve_app.errors import documented
+from serve_app.routing import resolve
+
+
+class ModelLimits(Limits):
+    """The limits of the configuration, and the one that the family brings."""
+
+    size_multiple: int = Field(description="Width and height are multiples of it.", examples=[8])
+
+
+class Model(BaseModel):
+    """One model."""
+
+    id: str = Field(description="The canonical name.", examples=["stabilityai/stable-diffusion-xl-base-1.0"])
+    object: Literal["model"] = "model"
+    created: int = Field(default=0, description="Not known, so always 0; OpenAI's clients expect a number.")
+    owned_by: str = Field(description="The first part of the name.", examples=["stabilityai"])
+    aliases: tuple[str, ...] = Field(description="Other names of it.", examples=[["be-stable-diffusion-xl-base-1.0"]])
+    capabilities: tuple[Capability, ...] = Field(description="What it does.")
+    limits: ModelLimits = Field(description="What it takes.")
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model] = Field(description="In the order of the configuration.")
+
+
+def create_router(backend: Backend) -> APIRouter:
+    """The routes over the settings of `backend`."""
+    router = APIRouter(prefix="/v1/models", tags=["Models"])
+
+    @router.get("", summary="List the models")
+    async def list_models() -> ModelList:
+        """Every configured model, running or not."""
+        return ModelList(data=[describe(route) for route in backend.settings().models])
+
+    @router.get("/{name:path}", summary="Describe a model", responses=documented(404))
+    async def get_model(name: str) -> Model:
+        """One model by its name or an alias, in any case."""
+        return describe(resolve(name, backend.settings()))
+
+    return router
+
+
+def describe(route: ModelRoute) -> Model:
+    """The wire form of a route."""
+    traits = FAMILIES[route.family]
+    owner, slash, _ = route.name.partition("/")
+    return Model(
+        id=route.name,
+        owned_by=owner if slash else "easel",
+        aliases=route.aliases,
+        capabilities=traits.capabilities,
+        limits=ModelLimits(**route.limits.model_dump(), size_multiple=traits.size_multiple),
+    )

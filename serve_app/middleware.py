@@ -1,0 +1,147 @@
+"""What happens to every request whatever its route: an id, one log line, a uniform answer to the unforeseen, a size limit.
+
+Plain ASGI classes, so that nothing is buffered and cancellation passes through. `stack` fixes their order. Invariants:
+every HTTP response carries exactly one `x-request-id`; no query, header or body reaches the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from urllib.parse import quote
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.errors import EaselError
+from serve_app.errors import error_response
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID_HEADER = "x-request-id"
+SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+NO_ANSWER = 499  # logged, never sent: the client left before an answer began
+
+
+def stack(max_body_bytes: int) -> list[Middleware]:
+    """All of them, outermost first: the log needs the id, and must see how an unhandled error was answered."""
+    return [
+        Middleware(RequestId),
+        Middleware(AccessLog),
+        Middleware(UnhandledErrors),
+        Middleware(BodyLimit, max_bytes=max_body_bytes),
+    ]
+
+
+def request_id(scope: Scope) -> str:
+    """The id that `RequestId` gave the request."""
+    identifier: str = scope["state"]["request_id"]
+    return identifier
+
+
+class RequestId:
+    """Takes the client's request id where it is fit for a header and a log, else makes one, and sends it back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        proposed = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        identifier = proposed if SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = identifier
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = identifier
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class AccessLog:
+    """One line a request, when it has ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started, status = time.perf_counter(), NO_ANSWER
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            milliseconds = (time.perf_counter() - started) * 1000
+            # The path arrives decoded: quoted again, a line break in it cannot forge a line of the log.
+            path = quote(scope["path"])
+            logger.info("%s %s %s %d %.0f ms", request_id(scope), scope["method"], path, status, milliseconds)
+
+
+class UnhandledErrors:
+    """Answers what no handler knows with a plain 500 and keeps the traceback for the log.
+
+    Starlette's own place for this lies outside all other middleware, where neither the id nor the log line is set.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        response_started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal response_started
+            response_started = response_started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception:
+            logger.exception("Request %s failed", request_id(scope))
+            if response_started:
+                raise  # the server cuts the connection, so that a half answer is not taken for a whole one
+            await error_response(EaselError("The server failed on this request."))(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses a body above `max_bytes` when it is read: by its announced length at once, else when the count passes it.
+
+    FastAPI's `max_body_size` came after 0.162, and answers in plain text where a route does not read the body.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        announced = Headers(scope=scope).get("content-length", "")
+        too_large = announced.isdecimal() and int(announced[:20]) > self.max_bytes
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = {} if too_large else await receive()
+            read += len(message.get("body", b""))
+            if too_large or read > self.max_bytes:
+                # FastAPI lets this class alone pass while it parses a body; any other becomes a 400.
+                raise HTTPException(413, f"The body is larger than {self.max_bytes} bytes.")
+            return message
+
+        await self.app(scope, counted, send)

@@ -1,0 +1,381 @@
+"""The image store: what it keeps, refuses, shares between replicas and survives, on a local folder and in memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments.errors import NotFound, StoreUnavailable
+from serve_app.images import store as store_module
+from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE, ImageStore
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+EXPIRES = 2_000_000_000
+RANDOM = "0123456789abcdef" * 2
+HOSTILE_NAMES = [
+    "",
+    ".",
+    "..",
+    "../x",
+    "../signing-secret",
+    "signing-secret",
+    "..%2fx",
+    "%00",
+    "/etc/passwd",
+    "\\etc\\passwd",
+    "..\\x",
+    "\x00",
+    f"../{EXPIRES}-{RANDOM}.png",
+    f"/{EXPIRES}-{RANDOM}.png",
+    f"./{EXPIRES}-{RANDOM}.png",
+    f"{EXPIRES}-{RANDOM}.png\x00",
+    f"{EXPIRES}-{RANDOM}.png\n",
+    f"{EXPIRES}-{RANDOM}.png/..",
+    f"{EXPIRES}-{RANDOM}.partial",
+    f"{EXPIRES}-{RANDOM.upper()}.png",
+    f"{EXPIRES}-{RANDOM}.svg",
+    f"{EXPIRES}-{RANDOM}",
+    f"-1-{RANDOM}.png",
+    f"\u0662-{RANDOM}.png",
+    "memory://x",
+    "~",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SIGNING_VARIABLE, raising=False)
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ImageStore:
+    return ImageStore(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else str(tmp_path / "images"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("extension", ["png", "jpeg", "jpg", "webp"])
+def test_a_picture_comes_back_as_it_was_put(store: ImageStore, extension: str) -> None:
+    name = store.put(PICTURE, extension, EXPIRES)
+
+    assert name.startswith(f"{EXPIRES}-")
+    assert name.endswith(f".{extension}")
+    assert store.get(name) == PICTURE
+
+
+def test_an_empty_picture_and_equal_pictures_have_files_of_their_own(store: ImageStore) -> None:
+    names = {store.put(b"", "png", EXPIRES) for _ in range(20)}
+
+    assert len(names) == 20
+    assert all(store.get(name) == b"" for name in names)
+
+
+def test_threads_may_share_a_store(store: ImageStore) -> None:
+    pictures = [bytes([number]) * 1000 for number in range(64)]
+    with ThreadPoolExecutor(8) as threads:
+        names = list(threads.map(lambda picture: store.put(picture, "png", EXPIRES), pictures))
+        assert list(threads.map(store.get, names)) == pictures
+
+
+@pytest.mark.parametrize(("extension", "expires"), [("svg", 1), ("", 1), ("partial", 1), ("/../png", 1), ("png", -1)])
+def test_put_refuses_what_would_not_be_a_name(store: ImageStore, extension: str, expires: int) -> None:
+    with pytest.raises(ValueError, match="no picture can be kept"):
+        store.put(PICTURE, extension, expires)
+
+
+def test_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    name = ImageStore("~/deep/images").put(PICTURE, "png", EXPIRES)
+
+    assert (tmp_path / "deep/images" / name).read_bytes() == PICTURE
+
+
+def test_a_picture_that_is_not_there_is_not_found(store: ImageStore) -> None:
+    with pytest.raises(NotFound):
+        store.get(f"{EXPIRES}-{RANDOM}.png")
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_hostile_names_are_not_found_and_touch_no_file(
+    store: ImageStore, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.secret()
+    monkeypatch.setattr(ImageStore, "_read", lambda *_: pytest.fail("the file system was asked"))
+    with pytest.raises(NotFound):
+        store.get(name)
+
+
+@given(st.text())
+def test_no_other_text_is_a_name(name: str) -> None:
+    with pytest.raises(NotFound):
+        ImageStore("/proc/nothing-here").get(name)
+
+
+def test_only_regular_files_are_read(folder: Path, tmp_path: Path) -> None:
+    store = ImageStore(str(folder))
+    name = store.put(PICTURE, "png", EXPIRES)
+    (tmp_path / "outside").write_bytes(b"private")
+    (folder / name).unlink()
+    for replace in (
+        lambda path: path.symlink_to(tmp_path / "outside"),
+        lambda path: path.symlink_to(tmp_path / "nowhere"),
+        lambda path: path.mkdir(),
+        lambda path: os.mkfifo(path),
+    ):
+        replacement = folder / f"{EXPIRES}-{uuid.uuid4().hex}.png"
+        replace(replacement)
+        with pytest.raises(NotFound):
+            store.get(replacement.name)
+
+
+def test_pictures_are_private_files_and_nothing_else_stays(folder: Path) -> None:
+    name = ImageStore(str(folder)).put(PICTURE, "png", EXPIRES)
+
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+
+
+def test_a_write_that_fails_in_the_middle_leaves_nothing(folder: Path) -> None:
+    store = ImageStore(str(folder))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable):
+            store.put(bytes(1024 * 1024), "png", EXPIRES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_a_disk_found_full_when_syncing_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreUnavailable):
+        ImageStore(str(folder)).put(PICTURE, "png", EXPIRES)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_a_writer_killed_before_the_rename_leaves_only_what_is_swept(folder: Path) -> None:
+    program = (
+        "import os, sys; from serve_app.images.store import ImageStore; os.replace = lambda *_: os._exit(9);"
+        f"ImageStore(sys.argv[1]).put(b'half', 'png', {EXPIRES})"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(folder)], check=False).returncode == 9
+
+    store = ImageStore(str(folder))
+    (stray,) = folder.iterdir()
+    assert stray.suffix == ".partial"
+    with pytest.raises(NotFound):
+        store.get(stray.name)
+    assert store.sweep(EXPIRES) == 0
+    assert store.sweep(EXPIRES + GRACE_SECONDS + 1) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_sweep_deletes_what_expired_longer_ago_than_the_grace(store: ImageStore) -> None:
+    old, live = store.put(b"old", "png", 1000), store.put(b"live", "webp", 1001)
+
+    assert store.sweep(1000 + GRACE_SECONDS) == 0
+    assert store.sweep(1000.5 + GRACE_SECONDS) == 1
+    assert store.get(live) == b"live"
+    with pytest.raises(NotFound):
+        store.get(old)
+
+
+def test_sweep_of_a_store_without_pictures(store: ImageStore) -> None:
+    assert store.sweep(EXPIRES) == 0
+
+
+def test_sweep_leaves_what_the_store_did_not_make(folder: Path) -> None:
+    store = ImageStore(str(folder))
+    secret = store.secret()
+    foreign = ["notes.txt", f"1-{RANDOM}.txt", f"1-{RANDOM}.png.bak", "1-abc.png", f"x1-{RANDOM}.png"]
+    for name in foreign:
+        (folder / name).write_text("mine")
+    (folder / f"1-{RANDOM}.png").mkdir()
+    (folder / f"2-{RANDOM}.png").symlink_to(folder / "notes.txt")
+
+    assert store.sweep(EXPIRES) == 0
+    assert len(list(folder.iterdir())) == len(foreign) + 3
+    assert store.secret() == secret
+
+
+def test_sweep_tolerates_files_that_vanish(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [store.put(PICTURE, "png", 1) for _ in range(3)]
+    remove = store._files.rm_file
+
+    def swept_by_another_replica(path: str) -> None:
+        remove(path)
+        if path.endswith(names[1]):
+            raise FileNotFoundError(path)
+
+    monkeypatch.setattr(store._files, "rm_file", swept_by_another_replica)
+    assert store.sweep(EXPIRES) == 2
+
+
+def test_sweep_goes_on_after_a_file_that_cannot_be_deleted(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [store.put(PICTURE, "png", 1) for _ in range(3)]
+    remove = store._files.rm_file
+
+    def refuse_one(path: str) -> None:
+        if path.endswith(names[1]):
+            raise PermissionError(path)
+        remove(path)
+
+    monkeypatch.setattr(store._files, "rm_file", refuse_one)
+    with pytest.raises(StoreUnavailable):
+        store.sweep(EXPIRES)
+    assert store.get(names[1]) == PICTURE
+    for name in (names[0], names[2]):
+        with pytest.raises(NotFound):
+            store.get(name)
+
+
+def test_the_secret_is_made_once(store: ImageStore) -> None:
+    secret = store.secret()
+
+    assert len(secret) == 32
+    assert store.secret() == secret
+
+
+def test_the_secret_is_private_and_leaves_no_other_file(folder: Path) -> None:
+    ImageStore(str(folder)).secret()
+
+    (file,) = folder.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_replicas_that_race_end_with_one_secret(kind: str, tmp_path: Path) -> None:
+    for attempt in range(20):
+        url = f"memory://{uuid.uuid4().hex}" if kind == "memory" else str(tmp_path / str(attempt))
+        barrier = threading.Barrier(8)
+
+        def replica(url: str, barrier: threading.Barrier) -> bytes:
+            store = ImageStore(url)
+            barrier.wait()
+            return store.secret()
+
+        with ThreadPoolExecutor(8) as threads:
+            futures = [threads.submit(replica, url, barrier) for _ in range(8)]
+            assert len({future.result() for future in futures}) == 1
+
+
+def test_the_secret_of_a_faster_process_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def lose_the_race(temporary: str, path: str) -> None:
+        Path(path).write_bytes(b"f" * 32)
+        link(temporary, path)
+
+    monkeypatch.setattr(os, "link", lose_the_race)
+    assert ImageStore(str(folder)).secret() == b"f" * 32
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_a_damaged_secret_is_never_used(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "signing-secret").touch()
+    with pytest.raises(StoreUnavailable):
+        ImageStore(str(folder)).secret()
+
+
+def test_a_configured_secret_wins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIGNING_VARIABLE, "sixteen letters!")
+
+    assert ImageStore(str(folder)).secret() == b"sixteen letters!"
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("value", ["", "fifteen letters"])
+def test_a_short_configured_secret_is_refused(folder: Path, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIGNING_VARIABLE, value)
+    with pytest.raises(ValueError, match="at least 16"):
+        ImageStore(str(folder)).secret()
+
+
+def test_check_writable_leaves_nothing(folder: Path) -> None:
+    ImageStore(str(folder)).check_writable()
+
+    assert list(folder.iterdir()) == []
+
+
+OPERATIONS: dict[str, Callable[[ImageStore], object]] = {
+    "put": lambda store: store.put(PICTURE, "png", EXPIRES),
+    "get": lambda store: store.get(f"{EXPIRES}-{RANDOM}.png"),
+    "sweep": lambda store: store.sweep(EXPIRES),
+    "secret": lambda store: store.secret(),
+    "check_writable": lambda store: store.check_writable(),
+}
+
+
+def _assert_unavailable(operation: Callable[[ImageStore], object], store: ImageStore, path: str) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        operation(store)
+    assert caught.value.retry_after_seconds is not None
+    assert 1 <= caught.value.retry_after_seconds <= 60
+    assert path not in caught.value.message
+
+
+@pytest.mark.parametrize("operation", ["put", "get", "secret", "check_writable"])
+def test_a_folder_that_cannot_be_one_is_unavailable(operation: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    _assert_unavailable(OPERATIONS[operation], ImageStore(str(tmp_path / "file" / "images")), str(tmp_path))
+
+
+@pytest.mark.parametrize("operation", ["put", "secret", "check_writable"])
+def test_an_unwritable_folder_is_unavailable(operation: str, folder: Path) -> None:
+    folder.mkdir(mode=0o500)
+    if os.access(folder, os.W_OK):  # to root every folder of a disk is writable, one of the kernel's is not
+        folder = Path("/proc/self/images")
+    _assert_unavailable(OPERATIONS[operation], ImageStore(str(folder)), str(folder))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_errors_of_any_client_library_are_unavailable(operation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClientError(Exception):
+        """Like botocore's, which derives from nothing but Exception."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ClientError("no credentials for s3://bucket/private")
+
+    store = ImageStore(f"memory://{uuid.uuid4().hex}")
+    for method in ("pipe_file", "cat_file", "ls"):
+        monkeypatch.setattr(store._files, method, fail)
+    _assert_unavailable(OPERATIONS[operation], store, "bucket")
+
+
+def test_the_cause_is_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder.touch()
+    with pytest.raises(StoreUnavailable):
+        ImageStore(str(folder)).put(PICTURE, "png", EXPIRES)
+
+    (record,) = caplog.records
+    assert record.name == store_module.__name__
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], FileExistsError)
+
+
+def test_an_unknown_protocol_is_said_at_once() -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        ImageStore("nonsense://x")
