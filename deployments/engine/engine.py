@@ -6,8 +6,8 @@
     settle    resume the members in turn; whoever returns is finished, whoever raises has failed, alone
 
 Invariants: one thread runs every pipeline and every forward, so that only what other threads hand in needs a lock;
-nothing that one job does can fail another; a job ends in exactly one way. A merged forward that raises is tried again in
-halves until the culprit stands alone; out of memory also lowers the cap of that shape for good.
+nothing that one job does can fail another; a job ends in exactly one way. A merged forward that raises is tried again
+in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good.
 """
 
 from __future__ import annotations

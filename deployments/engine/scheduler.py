@@ -7,7 +7,7 @@ of urgency up to the cap on rows. Urgency is little remaining work, less credit 
     urgency = remaining_seconds - AGING * age_seconds        (smallest first)
 
 So a 4-step request overtakes a 50-step one of another size, but never for ever: a request with R seconds left cannot
-be overtaken by any that arrives more than R / AGING seconds after it. A batch forms from backlog only, never by waiting.
+be overtaken by any that arrives more than R / AGING seconds after it. Batches form from backlog only, never by waiting.
 """
 
 from __future__ import annotations

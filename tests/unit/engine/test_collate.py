@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from deployments.engine.collate import MergeRules, ModuleCall, UnknownOutput, run_merged, split
+
+PER_ROW = MergeRules(per_row=frozenset({"timestep"}))
+
+
+def call(method: Any = None, rules: MergeRules = PER_ROW, **arguments: Any) -> ModuleCall:
+    return ModuleCall("unet.forward", method or (lambda **_: None), arguments, rules, denoises=True)
+
+
+def rows(count: int, *shape: int, fill: float = 0.0) -> Tensor:
+    return torch.full((count, *(shape or (4, 8, 8))), fill)
+
+
+def test_rows_may_differ_within_a_key() -> None:
+    assert call(sample=rows(1)).key == call(sample=rows(2)).key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"sample": rows(2, 4, 8, 9)},
+        {"sample": rows(2).double()},
+        {"sample": rows(2), "conditions": {"ids": rows(2, 7)}},
+        {"sample": rows(2), "conditions": {"ids": rows(2, 6), "more": rows(2, 6)}},
+        {"sample": rows(2), "conditions": {"ids": rows(2, 6)}, "return_dict": True},
+        {"sample": rows(2), "conditions": {"ids": rows(2, 6)}, "return_dict": 0},
+    ],
+    ids=["shape", "dtype", "nested shape", "nested name", "value", "type of value"],
+)
+def test_what_differs_cannot_share_a_forward(other: dict[str, Any]) -> None:
+    base = {"sample": rows(2), "conditions": {"ids": rows(2, 6)}, "return_dict": False}
+    assert call(**base).key == call(**base).key
+    assert call(**base).key != call(**other).key
+
+
+def test_timesteps_never_keep_calls_apart() -> None:
+    first = call(sample=rows(2), timestep=torch.tensor(981.0))
+    second = call(sample=rows(2), timestep=17)
+    assert first.key == second.key
+
+
+def test_none_is_absent() -> None:
+    assert call(sample=rows(1), mask=None).key == call(sample=rows(1)).key
+
+
+@pytest.mark.parametrize("unknown", [object(), rows(3)], ids=["object", "tensor without rows"])
+def test_an_unknown_argument_runs_alone(unknown: object) -> None:
+    assert call(sample=rows(2), extra=unknown).key != call(sample=rows(2), extra=unknown).key
+
+
+def test_merging_joins_rows_and_gives_each_its_own_back() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def method(sample: Tensor, timestep: Tensor, conditions: dict[str, Tensor], flag: bool) -> tuple[Tensor]:
+        seen.append({"timestep": timestep, "flag": flag})
+        return (sample + timestep[:, None, None, None] + conditions["ids"].sum(1)[:, None, None, None],)
+
+    calls = [
+        call(method, sample=rows(2, fill=0.1), timestep=torch.tensor(100.0), conditions={"ids": rows(2, 6)}, flag=True),
+        call(method, sample=rows(1, fill=0.2), timestep=200, conditions={"ids": rows(1, 6, fill=1.0)}, flag=True),
+    ]
+    (first,), (second,) = run_merged(calls)
+    assert len(seen) == 1
+    assert seen[0]["timestep"].tolist() == [100.0, 100.0, 200.0]
+    assert torch.equal(first, rows(2, fill=100.1))
+    assert torch.equal(second, rows(1, fill=0.2) + 206.0)
+
+
+def test_a_call_alone_is_passed_on_unchanged() -> None:
+    sample, timestep = rows(2), torch.tensor(981)
+
+    def method(**arguments: Any) -> str:
+        assert arguments["sample"] is sample
+        assert arguments["timestep"] is timestep
+        return "any output"
+
+    assert run_merged([call(method, sample=sample, timestep=timestep)]) == ["any output"]
+
+
+def test_parameters_hidden_by_a_wrapper_are_passed_by_position() -> None:
+    rules = MergeRules(parameters=("z",))
+
+    def decode(*args: Tensor, **kwargs: bool) -> tuple[Tensor]:
+        assert kwargs == {"return_dict": False}
+        return (args[0] * 2,)
+
+    calls = [call(decode, rules, z=rows(1, fill=value), return_dict=False) for value in (1.0, 2.0)]
+    assert [output[0].flatten()[0].item() for output in run_merged(calls)] == [2.0, 4.0]
+
+
+class Output(OrderedDict[str, Any]):
+    """Like the outputs of diffusers and transformers: an ordered mapping made from keywords."""
+
+
+def test_outputs_are_split_all_the_way_down() -> None:
+    output = Output(hidden=(rows(3), [rows(3, 2)]), nothing=None)
+    first, second = split(output, [2, 1], {})
+    assert type(first) is Output
+    assert first["hidden"][0].shape == (2, 4, 8, 8)
+    assert second["hidden"][1][0].shape == (1, 2)
+    assert second["nothing"] is None
+
+
+@pytest.mark.parametrize("unknown", [object(), "text", rows(4), torch.tensor(1.0)])
+def test_an_unknown_output_is_an_error_and_never_shared(unknown: object) -> None:
+    with pytest.raises(UnknownOutput):
+        split(unknown, [2, 1], {})
+
+
+def test_a_family_can_teach_an_output() -> None:
+    class Distribution:
+        def __init__(self, mean: Tensor) -> None:
+            self.mean = mean
+
+    def splitter(distribution: Distribution, rows: Any) -> list[Distribution]:
+        return [Distribution(mean) for mean in distribution.mean.split(list(rows))]
+
+    parts = split(Distribution(rows(3)), [1, 2], {Distribution: splitter})
+    assert [part.mean.shape[0] for part in parts] == [1, 2]

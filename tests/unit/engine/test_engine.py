@@ -1,0 +1,269 @@
+"""The engine with a toy module: everything that no picture is needed for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deployments.engine.collate import MergeRules
+from deployments.engine.engine import DiffusionEngine, EngineLimits, StepCallback
+from deployments.engine.job import Job, JobState
+from deployments.engine.shared_module import share
+from deployments.errors import EaselError, GenerationFailed, InvalidOutput, ModelUnavailable, OutOfMemory, Overloaded
+
+SECONDS = 30  # for what takes milliseconds: only a hang takes longer
+
+
+class Toy(nn.Module):
+    """Adds the timestep to every row. Rows of -1 poison a batch; more than `fits` rows do not fit into memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fits = 100
+        self.batches: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def forward(self, sample: Tensor, timestep: Tensor | int) -> Tensor:
+        self.entered.set()
+        assert self.gate.wait(SECONDS)
+        self.batches.append(sample.shape[0])
+        if sample.shape[0] > self.fits:
+            raise torch.OutOfMemoryError("simulated")
+        if (sample == -1).any():
+            raise ValueError("poison")
+        assert not torch.is_grad_enabled()
+        return sample + (timestep[:, None] if isinstance(timestep, Tensor) else timestep)
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return Toy()
+
+
+@pytest.fixture
+def engine() -> Iterator[DiffusionEngine]:
+    engine = DiffusionEngine(EngineLimits(max_rows=64))
+    yield engine
+    engine.stop()
+
+
+Pipeline = Callable[[StepCallback], float]
+
+
+def pipeline(
+    toy: Toy, start: float = 0.0, steps: int = 4, width: int = 3, finish: Callable[[], None] | None = None
+) -> Pipeline:
+    """Counts to `start + steps`, one denoising step each."""
+    net = share(toy, "toy", {"forward": MergeRules(per_row=frozenset({"timestep"}))}, denoises=True)
+
+    def run(on_step: StepCallback) -> float:
+        on_step(0, steps)
+        sample = torch.full((1, width), float(start))
+        for step in range(steps):
+            sample = net(sample, 1)
+            on_step(step + 1, steps)
+        if finish:
+            finish()
+        return sample[0, 0].item()
+
+    return run
+
+
+def submit_all(engine: DiffusionEngine, pipelines: list[Pipeline]) -> list[Job[float]]:
+    """Submitted before the engine starts, so that what runs together does not depend on timing."""
+    jobs = [engine.submit(pipeline) for pipeline in pipelines]
+    engine.start()
+    return jobs
+
+
+def results(jobs: list[Job[float]]) -> list[float]:
+    return [job.future.result(SECONDS) for job in jobs]
+
+
+def test_requests_share_forwards_and_leave_when_done(engine: DiffusionEngine, toy: Toy) -> None:
+    jobs = submit_all(
+        engine, [pipeline(toy, start=10, steps=2), pipeline(toy, start=20, steps=5), pipeline(toy, steps=3)]
+    )
+    assert results(jobs) == [12.0, 25.0, 3.0]
+    assert toy.batches == [3, 3, 2, 1, 1]
+    (forwards,) = engine.statistics().forwards.values()
+    assert (forwards.forwards, forwards.calls, forwards.largest_batch) == (5, 10, 3)
+
+
+def test_a_request_joins_a_running_batch(engine: DiffusionEngine, toy: Toy) -> None:
+    late: list[Job[float]] = []
+
+    def submit_late(step: int, on_step: StepCallback, steps: int) -> None:
+        on_step(step, steps)
+        if step == 2:
+            late.append(engine.submit(pipeline(toy, steps=2)))
+
+    early = pipeline(toy, steps=6)
+    (job,) = submit_all(engine, [lambda on_step: early(lambda step, steps: submit_late(step, on_step, steps))])
+    assert results([job]) == [6.0]
+    assert results(late) == [2.0]
+    assert toy.batches == [1, 1, 2, 2, 1, 1]
+
+
+def test_sizes_never_share_a_forward(engine: DiffusionEngine, toy: Toy) -> None:
+    jobs = submit_all(engine, [pipeline(toy, width=3), pipeline(toy, width=4)])
+    assert results(jobs) == [4.0, 4.0]
+    assert set(toy.batches) == {1}
+
+
+def test_a_short_request_overtakes_a_long_one_of_another_size(engine: DiffusionEngine, toy: Toy) -> None:
+    order: list[str] = []
+    long = pipeline(toy, steps=50, width=3, finish=lambda: order.append("long"))
+    short = pipeline(toy, steps=4, width=4, finish=lambda: order.append("short"))
+    assert results(submit_all(engine, [long, short])) == [50.0, 4.0]
+    assert order == ["short", "long"]
+
+
+def test_the_cap_on_rows_holds(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=2))
+    assert results(submit_all(engine, [pipeline(toy, steps=2) for _ in range(5)])) == [2.0] * 5
+    assert max(toy.batches) == 2
+    engine.stop()
+
+
+def test_the_cap_on_running_holds_and_the_rest_waits(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=2))
+    assert results(submit_all(engine, [pipeline(toy, steps=2) for _ in range(5)])) == [2.0] * 5
+    assert max(toy.batches) == 2
+    engine.stop()
+
+
+def test_a_full_queue_refuses(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=1, max_queued=1))
+    engine.submit(pipeline(toy))
+    engine.submit(pipeline(toy))
+    with pytest.raises(Overloaded) as refused:
+        engine.submit(pipeline(toy))
+    assert refused.value.retry_after_seconds
+    engine.stop()
+
+
+def test_a_failing_request_fails_alone(engine: DiffusionEngine, toy: Toy) -> None:
+    good, bad, fine = submit_all(engine, [pipeline(toy), pipeline(toy, start=-1, steps=4), pipeline(toy, start=5)])
+    with pytest.raises(GenerationFailed) as failed:
+        bad.future.result(SECONDS)
+    assert "poison" not in str(failed.value)
+    assert results([good, fine]) == [4.0, 9.0]
+    assert (engine.statistics().finished, engine.statistics().failed) == (2, 1)
+
+
+def test_an_error_of_our_own_arrives_as_it_is(engine: DiffusionEngine, toy: Toy) -> None:
+    def fail() -> None:
+        raise InvalidOutput("not finite")
+
+    (job,) = submit_all(engine, [pipeline(toy, finish=fail)])
+    with pytest.raises(InvalidOutput, match="not finite"):
+        job.future.result(SECONDS)
+
+
+def test_out_of_memory_splits_the_batch_and_is_remembered(engine: DiffusionEngine, toy: Toy) -> None:
+    toy.fits = 2
+    assert results(submit_all(engine, [pipeline(toy, steps=3) for _ in range(4)])) == [3.0] * 4
+    assert toy.batches.count(4) == 1
+
+
+def test_what_does_not_fit_alone_is_out_of_memory(engine: DiffusionEngine, toy: Toy) -> None:
+    toy.fits = 0
+    (job,) = submit_all(engine, [pipeline(toy)])
+    with pytest.raises(OutOfMemory):
+        job.future.result(SECONDS)
+
+
+def test_cancelling_takes_effect_within_one_step_and_disturbs_nobody(engine: DiffusionEngine, toy: Toy) -> None:
+    toy.gate.clear()
+    stays, leaves = submit_all(engine, [pipeline(toy, steps=10), pipeline(toy, steps=10)])
+    assert toy.entered.wait(SECONDS)
+    leaves.cancel()  # while the first forward runs
+    toy.gate.set()
+    assert results([stays]) == [10.0]
+    with pytest.raises(EaselError, match="cancelled"):
+        leaves.future.result(SECONDS)
+    assert leaves.state is JobState.CANCELLED
+    assert toy.batches == [2] + [1] * 9
+
+
+def test_cancelling_a_waiting_request_never_starts_it(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=1))
+    first, second = engine.submit(pipeline(toy)), engine.submit(lambda _: pytest.fail("must not start"))
+    second.cancel()
+    engine.start()
+    assert results([first]) == [4.0]
+    with pytest.raises(EaselError, match="cancelled"):
+        second.future.result(SECONDS)
+    engine.stop()
+
+
+def test_a_hung_forward_is_noticed_and_everybody_answered(toy: Toy) -> None:
+    engine = DiffusionEngine()
+    toy.gate.clear()
+    jobs = submit_all(engine, [pipeline(toy), pipeline(toy)])
+    engine.check(watchdog_seconds=60)
+    assert toy.entered.wait(SECONDS)
+    with pytest.raises(ModelUnavailable):
+        engine.check(watchdog_seconds=0)
+    for job in jobs:
+        with pytest.raises(ModelUnavailable):
+            job.future.result(SECONDS)
+    with pytest.raises(ModelUnavailable):
+        engine.submit(pipeline(toy))
+    toy.gate.set()
+    engine.stop()
+
+
+def test_stopping_answers_everybody(toy: Toy) -> None:
+    engine = DiffusionEngine()
+    job = engine.submit(pipeline(toy))
+    engine.stop()
+    with pytest.raises(ModelUnavailable):
+        job.future.result(SECONDS)
+    with pytest.raises(ModelUnavailable):
+        engine.submit(pipeline(toy))
+
+
+def test_progress_is_counted_by_step(engine: DiffusionEngine, toy: Toy) -> None:
+    (job,) = submit_all(engine, [pipeline(toy, steps=4)])
+    assert results([job]) == [4.0]
+    assert (job.steps_done, job.steps) == (4, 4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_request_gets_exactly_one_answer_whatever_happens(seed: int) -> None:
+    """Random arrivals, cancellations, poison and tight memory: the sum of outcomes is the number of requests."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(high: int) -> int:
+        return int(torch.randint(high, (1,), generator=generator))
+
+    toy, engine = Toy(), DiffusionEngine(EngineLimits(max_running=4, max_rows=8))
+    toy.fits = 3
+    engine.start()
+    expected: list[tuple[Job[float], float, bool]] = []
+    for _ in range(25):
+        start = -1.0 if pick(6) == 0 else float(pick(100))
+        steps = 1 + pick(6)
+        job = engine.submit(pipeline(toy, start=start, steps=steps, width=2 + pick(2)))
+        if cancelled := pick(5) == 0:
+            job.cancel()
+        expected.append((job, start + steps, cancelled))
+    for job, value, cancelled in expected:
+        error = job.future.exception(SECONDS)
+        if error is None:
+            assert job.future.result() == value
+        else:
+            assert cancelled or isinstance(error, GenerationFailed)
+            assert not isinstance(error, OutOfMemory)
+    counted = engine.statistics()
+    assert counted.finished + counted.failed + counted.cancelled == len(expected)
+    assert (counted.running, counted.waiting) == (0, 0)
+    engine.stop()
