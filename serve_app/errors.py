@@ -53,7 +53,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     504: "There was no answer within the time that the service allows.",
 }
 DEFAULT_RETRY_SECONDS = 5.0
-BODY_EXPECTED = "The body must be a JSON object, sent with `content-type: application/json`."
+BODY_EXPECTED = "The body must be a JSON object in UTF-8, sent with `content-type: application/json`."
 
 ErrorType = Literal["invalid_request_error", "rate_limit_error", "service_unavailable_error", "server_error"]
 

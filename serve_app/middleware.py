@@ -1,4 +1,4 @@
-"""What happens to every request whatever its route: an id, one log line, a uniform answer to the unforeseen, a size limit.
+"""What every request meets before its route: an id, a line in the log, an answer to the unforeseen, a size limit.
 
 Plain ASGI classes, so that nothing is buffered and cancellation passes through. `stack` fixes their order. Invariants:
 every HTTP response carries exactly one `x-request-id`; no query, header or body reaches the log.
@@ -10,6 +10,7 @@ import logging
 import re
 import time
 import uuid
+from abc import ABC, abstractmethod
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -43,15 +44,24 @@ def request_id(scope: Scope) -> str:
     return identifier
 
 
-class RequestId:
-    """Takes the client's request id where it is fit for a header and a log, else makes one, and sends it back."""
+class HttpMiddleware(ABC):
+    """Acts on HTTP requests; lets whatever else ASGI carries pass."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+        await (self.http if scope["type"] == "http" else self.app)(scope, receive, send)
+
+    @abstractmethod
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one HTTP request."""
+
+
+class RequestId(HttpMiddleware):
+    """Takes the client's request id where it is fit for a header and a log, else makes one, and sends it back."""
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         proposed = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         identifier = proposed if SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = identifier
@@ -64,15 +74,10 @@ class RequestId:
         await self.app(scope, receive, send_with_id)
 
 
-class AccessLog:
+class AccessLog(HttpMiddleware):
     """One line a request, when it has ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, status = time.perf_counter(), NO_ANSWER
 
         async def send_and_note(message: Message) -> None:
@@ -90,18 +95,13 @@ class AccessLog:
             logger.info("%s %s %s %d %.0f ms", request_id(scope), scope["method"], path, status, milliseconds)
 
 
-class UnhandledErrors:
+class UnhandledErrors(HttpMiddleware):
     """Answers what no handler knows with a plain 500 and keeps the traceback for the log.
 
     Starlette's own place for this lies outside all other middleware, where neither the id nor the log line is set.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         response_started = False
 
         async def send_and_note(message: Message) -> None:
@@ -118,30 +118,30 @@ class UnhandledErrors:
             await error_response(EaselError("The server failed on this request."))(scope, receive, send)
 
 
-class BodyLimit:
+class BodyLimit(HttpMiddleware):
     """Refuses a body above `max_bytes` when it is read: by its announced length at once, else when the count passes it.
 
     FastAPI's `max_body_size` came after 0.162, and answers in plain text where a route does not read the body.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self.app = app
+        super().__init__(app)
         self.max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         announced = Headers(scope=scope).get("content-length", "")
-        too_large = announced.isdecimal() and int(announced[:20]) > self.max_bytes
+        # FastAPI lets this class alone pass while it parses a body; any other becomes a 400.
+        too_large = HTTPException(413, f"The body is larger than {self.max_bytes} bytes.")
         read = 0
 
         async def counted() -> Message:
             nonlocal read
-            message = {} if too_large else await receive()
+            if announced.isdecimal() and int(announced) > self.max_bytes:
+                raise too_large
+            message = await receive()
             read += len(message.get("body", b""))
-            if too_large or read > self.max_bytes:
-                # FastAPI lets this class alone pass while it parses a body; any other becomes a 400.
-                raise HTTPException(413, f"The body is larger than {self.max_bytes} bytes.")
+            if read > self.max_bytes:
+                raise too_large
             return message
 
         await self.app(scope, counted, send)

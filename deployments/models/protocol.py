@@ -1,7 +1,7 @@
 """What a model family offers to the deployment that runs it.
 
 `generate` runs inside a coroutine of the engine: it may call an ordinary diffusers pipeline, whose module calls then
-pause and are merged with those of other requests. It runs on the engine's thread, so it must not wait for anything else.
+pause and are merged with those of other requests. It runs on the engine's thread, so it must wait for nothing else.
 """
 
 from __future__ import annotations

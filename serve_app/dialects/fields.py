@@ -7,7 +7,7 @@ Unicode. `null` is absent. An unknown field is accepted and can be named in the 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi.requests import Request
 from pydantic import (
@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -51,7 +52,7 @@ OrNull = Annotated[T, _OrNull()]
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 NegativePrompt = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Size = Annotated[str, AfterValidator(_sized), Field(json_schema_extra={"pattern": SIZE_PATTERN})]
+Size = Annotated[str, AfterValidator(_sized), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
 Steps = Annotated[int, Field(ge=1, le=100)]
 GuidanceScale = Annotated[float, Field(ge=0, le=30)]
 OutputCompression = Annotated[int, Field(ge=0, le=100)]
@@ -66,7 +67,7 @@ class WireModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _null_is_absent(cls, values: Any) -> Any:
+    def _null_is_absent(cls, values: object) -> object:
         if isinstance(values, dict):
             return {name: value for name, value in values.items() if value is not None}
         return values

@@ -79,7 +79,7 @@ def test_every_bit_of_the_signature_counts() -> None:
 
 def test_the_border_between_expiry_and_name_counts() -> None:
     signature = SIGNER.sign("2:x", 1)
-    for name, expires in (("x", "1:2"), (":2:x", "1"), ("x", "12"), ("2x", "1")):
+    for name, expires in (("x", "1:2"), (":2:x", "1"), (":x", "12"), ("x", "12"), ("2x", "1")):
         with pytest.raises(Forbidden):
             SIGNER.verify(name, expires, signature, now=0)
 

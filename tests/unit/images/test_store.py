@@ -9,12 +9,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -266,7 +268,15 @@ def test_the_secret_is_private_and_leaves_no_other_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
-def test_replicas_that_race_end_with_one_secret(kind: str, tmp_path: Path) -> None:
+def test_replicas_that_race_end_with_one_secret(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = MemoryFileSystem.exists
+
+    def slow_exists(files: MemoryFileSystem, path: str) -> bool:
+        found = bool(exists(files, path))
+        time.sleep(0.001)  # widens the gap between looking and writing
+        return found
+
+    monkeypatch.setattr(MemoryFileSystem, "exists", slow_exists)
     for attempt in range(20):
         url = f"memory://{uuid.uuid4().hex}" if kind == "memory" else str(tmp_path / str(attempt))
         barrier = threading.Barrier(8)
@@ -281,7 +291,18 @@ def test_replicas_that_race_end_with_one_secret(kind: str, tmp_path: Path) -> No
             assert len({future.result() for future in futures}) == 1
 
 
-def test_the_secret_of_a_faster_process_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_secret_of_a_faster_replica_counts(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = ImageStore._create_exclusively
+
+    def lose_the_race(store: ImageStore, name: str, content: bytes) -> None:
+        create(store, name, b"f" * 32)
+        create(store, name, content)
+
+    monkeypatch.setattr(ImageStore, "_create_exclusively", lose_the_race)
+    assert store.secret() == b"f" * 32
+
+
+def test_a_lost_race_leaves_no_temporary_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = os.link
 
     def lose_the_race(temporary: str, path: str) -> None:

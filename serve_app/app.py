@@ -1,0 +1,27 @@
+"""The composition root: the Serve application that clients reach.
+
+    HTTP -> Ingress (one or more replicas) -> Service -> the model applications, by name
+                                                      -> the image store, by URL
+"""
+
+from __future__ import annotations
+
+import functools
+
+from ray import serve
+from ray.serve import Application
+
+from config.schema import IngressConfig
+from serve_app.ingress import Ingress
+from serve_app.service import Service
+
+
+def build(config: IngressConfig) -> Application:
+    """The ingress application; `config` are its `args` in the Serve config file."""
+    deployment = serve.deployment(
+        Ingress,
+        name="Ingress",
+        max_ongoing_requests=512,  # they wait here for a model; the default of 5 would serialize them
+        graceful_shutdown_timeout_s=300,  # longer than the longest request
+    )
+    return deployment.bind(functools.partial(Service, config))

@@ -1,0 +1,65 @@
+"""The backend of HTTP on a cluster: models behind Serve handles, pictures in the image store, readiness from Serve."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+
+from config.schema import IngressConfig, IngressSettings, ModelRoute
+from deployments.errors import ModelUnavailable
+from deployments.types import ImageRequest, ImageResult
+from serve_app.backend import ModelState
+from serve_app.dispatch import Dispatcher
+from serve_app.images.routes import create_router, link
+from serve_app.images.signing import LinkSigner
+from serve_app.images.store import ImageStore
+from serve_app.images.sweeper import sweep_forever
+from serve_app.readiness import readiness
+
+
+class Service:
+    """See serve_app.backend.Backend. Touches the image store once when made, so that a wrong one is found at start."""
+
+    def __init__(self, config: IngressConfig) -> None:
+        self._config = config
+        self._settings: IngressSettings | None = None
+        self._dispatcher = Dispatcher()
+        self._store = ImageStore(config.images.url)
+        self._store.check_writable()
+        self._signer = LinkSigner(self._store.secret())
+
+    @property
+    def images_router(self) -> APIRouter:
+        return create_router(self._store, self._signer)
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self._config.max_body_bytes
+
+    def configure(self, user_config: dict[str, Any]) -> None:
+        """Takes a new configuration, or raises and keeps the old one."""
+        self._settings = IngressSettings.model_validate(user_config)
+
+    def settings(self) -> IngressSettings:
+        if self._settings is None:
+            raise ModelUnavailable("The ingress has no user_config: its models are required.")
+        return self._settings
+
+    async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
+        return await self._dispatcher.generate(route, request)
+
+    async def keep(self, result: ImageResult, base_url: str) -> str:
+        expires = int(time.time()) + self._config.images.lifetime_seconds
+        name = await asyncio.to_thread(self._store.put, result.image, result.output_format, expires)
+        return link(self._signer, base_url, name, expires)
+
+    async def readiness(self) -> Mapping[str, ModelState]:
+        return await asyncio.to_thread(readiness, self.settings().models)
+
+    async def sweep_pictures(self) -> None:
+        """Deletes expired pictures from time to time, until cancelled."""
+        await sweep_forever(self._store, self._config.images.sweep_seconds)

@@ -1,0 +1,162 @@
+"""A backend without Ray whose pictures show whose answer they are, and a client that holds every answer to OpenAPI."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+from fastapi import APIRouter, FastAPI
+from PIL import Image
+from starlette.routing import Match, Route
+
+from config.schema import IngressSettings, Limits, ModelRoute
+from deployments.types import ImageRequest, ImageResult
+from serve_app.asgi import create_app
+from serve_app.backend import ModelState
+
+SDXL = ModelRoute(
+    name="stabilityai/stable-diffusion-xl-base-1.0",
+    aliases=("be-stable-diffusion-xl-base-1.0",),
+    application="sdxl",
+    family="sdxl",
+)
+SMALL = ModelRoute(
+    name="small",
+    application="small",
+    family="sdxl",
+    limits=Limits(min_side=64, max_side=512, max_pixels=512 * 256, max_aspect=2, max_steps=10, default_size="256x128"),
+)
+
+
+class FakeBackend:
+    """Records what it is asked; a test sets `failure`, `failing_seed`, `states` or `current` to steer it."""
+
+    def __init__(self) -> None:
+        self.images_router = APIRouter()
+        self.max_body_bytes = 25 * 2**20
+        self.current = IngressSettings(models=(SDXL, SMALL), default_model="be-stable-diffusion-xl-base-1.0")
+        self.states = {SDXL.name: ModelState(True, "running (1 replica)"), SMALL.name: ModelState(True, "on demand")}
+        self.requests: list[ImageRequest] = []
+        self.routes: list[ModelRoute] = []
+        self.kept: list[tuple[ImageResult, str]] = []
+        self.failure: Exception | None = None
+        self.store_failure: Exception | None = None
+        self.failing_seed: int | None = None  # None: every seed fails with `failure`, and the others never end
+        self.cancelled: list[int] = []
+
+    def settings(self) -> IngressSettings:
+        return self.current
+
+    async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
+        self.routes.append(route)
+        self.requests.append(request)
+        if self.failure and self.failing_seed in (None, request.seed):
+            raise self.failure
+        if self.failing_seed is not None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.cancelled.append(request.seed)
+                raise
+        return ImageResult(
+            image=self.picture_of(request),
+            output_format=request.output_format,
+            width=request.width,
+            height=request.height,
+            seed=request.seed,
+            steps=request.steps or 4,
+            guidance_scale=request.guidance_scale or 5.0,
+            queue_seconds=0.0,
+            inference_seconds=0.1,
+        )
+
+    async def keep(self, result: ImageResult, base_url: str) -> str:
+        if self.store_failure:
+            raise self.store_failure
+        self.kept.append((result, base_url))
+        return f"{base_url}/images/{len(self.kept)}.{result.output_format}"
+
+    async def readiness(self) -> Mapping[str, ModelState]:
+        return self.states
+
+    @staticmethod
+    def picture_of(request: ImageRequest) -> bytes:
+        """A PNG of 8x4 grey pixels: the digest of what the model would see."""
+        seen = (request.model, request.prompt, request.negative_prompt, request.width, request.height, request.seed)
+        file = io.BytesIO()
+        Image.frombytes("L", (8, 4), hashlib.sha256(repr(seen).encode()).digest()).save(file, "PNG")
+        return file.getvalue()
+
+
+def _documented_schema(app: FastAPI, request: httpx.Request, status: int) -> dict[str, object] | None:
+    """The schema of a JSON answer according to /openapi.json; None for what it does not list."""
+    scope = {"type": "http", "method": request.method, "path": request.url.path, "root_path": "", "headers": []}
+    document = app.openapi()
+    for path, operations in document["paths"].items():
+        # OpenAPI's paths do not say that a name may hold slashes.
+        route = Route(path.replace("{name}", "{name:path}"), lambda _: None, methods=["GET", "POST"])
+        if route.matches(scope)[0] is Match.FULL and request.method.lower() in operations:
+            answers = operations[request.method.lower()]["responses"]
+            answer = answers.get(str(status), answers["default"])
+            return {**answer["content"]["application/json"]["schema"], "components": document["components"]}
+    return None
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def app(backend: FakeBackend) -> FastAPI:
+    return create_app(backend)
+
+
+@pytest.fixture
+async def client(app: FastAPI, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    async def as_documented(response: httpx.Response) -> None:
+        await response.aread()
+        schema = _documented_schema(app, response.request, response.status_code)
+        if schema is not None:
+            jsonschema.validate(response.json(), schema)
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://easel.test", event_hooks={"response": [as_documented]}
+    ) as opened:
+        yield opened
+
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused() -> Refused:
+    """Asserts that an answer is an error of the one shape; its message."""
+
+    def check(response: httpx.Response, status: int, *, code: str | None = None, param: str | None = None) -> str:
+        assert response.status_code == status, response.text
+        assert response.headers.get_list("x-request-id") != []
+        assert response.headers["content-type"] == "application/json"
+        body = response.json()
+        assert body.keys() == {"error"}
+        assert body["error"].keys() == {"message", "type", "param", "code"}
+        expected = "invalid_request_error" if status < 500 else "server_error"
+        assert body["error"]["type"] == ("service_unavailable_error" if status == 503 else expected)
+        assert body["error"]["param"] == param
+        assert code is None or body["error"]["code"] == code
+        message: str = body["error"]["message"]
+        assert message
+        return message
+
+    return check
