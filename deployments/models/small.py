@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in options.names:
         if name not in SMALL_MODELS:
             parser.error(f"no small model '{name}'; known: {', '.join(SMALL_MODELS)}")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # else its import warns of packages that are not needed
+    # Before the imports read them: else there are warnings of packages not needed, and bars that fill in no time.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in options.names or SMALL_MODELS:
         _build_and_tell(name, force=options.force)
 
@@ -80,6 +82,8 @@ def _build_into(folder: Path, name: str, replace: bool) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as scratch:
         built = Path(scratch, name)
         small_pipelines.build(name).save_pretrained(built)
+        for file in built.rglob("*.safetensors"):
+            file.chmod(0o644)  # saved for their owner only, but who builds need not be who serves
         if replace:
             with contextlib.suppress(FileNotFoundError):
                 folder.rename(Path(scratch, "replaced"))

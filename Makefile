@@ -1,0 +1,44 @@
+# The commands of the project. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve test test-fast lint format lock clean bench
+
+CONFIG ?= config/local.yaml
+BIN := .venv/bin
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+serve: install ## install what is missing, then serve on port 8000 (CONFIG=config/local.yaml)
+	@$(BIN)/python -m serve_app $(CONFIG)
+
+test: install-dev lint ## lint, then every test
+	$(BIN)/python -m pytest
+
+test-fast: install-dev ## the tests that need no running service
+	$(BIN)/python -m pytest tests/unit
+
+lint: install-dev ## formatting, style, types and layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: install-dev ## format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: install ## run the benchmarks; each prints its ratio last
+	$(BIN)/python -m benchmarks.batching
+
+lock: ## write the lock files anew (OPTIONS=--upgrade for newer packages)
+	@scripts/lock.sh $(OPTIONS)
+
+install:
+	@scripts/install.sh
+
+install-dev:
+	@scripts/install.sh --dev
+
+clean: ## delete what was installed and cached here (not the models in ~/.cache/easel)
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

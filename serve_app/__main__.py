@@ -1,0 +1,106 @@
+"""Runs Easel on this machine: `python -m serve_app [CONFIG]`, which is what `make serve` does.
+
+Checks the config file, builds the small models that it names, runs Ray's own `serve run`, and tells how far each model
+is until the service is ready. Ctrl-C stops it. On a cluster, `serve deploy CONFIG` takes the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from config.files import ConfigError, ServeFile, read_serve_file
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m serve_app", description=__doc__.split("\n\n")[1])
+    parser.add_argument("config", nargs="?", default=str(ROOT / "config" / "local.yaml"), help="a Serve config file")
+    options = parser.parse_args(arguments)
+    try:
+        file = read_serve_file(Path(options.config))
+    except (OSError, ConfigError, ValidationError) as error:
+        print(f"{options.config}: {error}", file=sys.stderr)
+        return 2
+    if names := file.small_models:
+        from deployments.models.small import main as build_small_models
+
+        print(f"Small models: {', '.join(names)}", flush=True)
+        build_small_models(names)
+    print("Starting Ray Serve; the first start on a machine takes the longest.", flush=True)
+    serve = subprocess.Popen(
+        [sys.executable, "-m", "ray.serve.scripts", "run", options.config],
+        cwd=ROOT,
+        env=_environment(),
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: serve.send_signal(signal.SIGINT))
+    if _tell_until_ready(file, serve):
+        _say_ready(file.url)
+    elif serve.poll() is None:  # it would keep running with an application that failed
+        serve.send_signal(signal.SIGINT)
+        serve.wait()
+        return 1
+    return serve.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Replicas import our packages from here; a service on loopback needs no cluster token."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"RAY_AUTH_MODE": "disabled", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _tell_until_ready(file: ServeFile, serve: subprocess.Popen[bytes]) -> bool:
+    """Prints each change in what /readyz says; True once all is ready, False when something failed for good."""
+    told: dict[str, str] = {}
+    while serve.poll() is None:
+        status, states = _readiness(file)
+        for name, state in states.items():
+            if told.get(name) != state:
+                print(f"{name}: {state}", flush=True)
+        told = states
+        if status == 200:
+            return True
+        if "deploy failed" in states.values():
+            return False
+        time.sleep(0.5)
+    return False
+
+
+def _readiness(file: ServeFile) -> tuple[int, dict[str, str]]:
+    connection = http.client.HTTPConnection(file.host, file.port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body: dict[str, Any] = json.loads(answer.read())
+        return answer.status, body.get("models", {})
+    except (OSError, ValueError, http.client.HTTPException):
+        return 0, {}  # nobody listens yet, or Serve itself answers
+    finally:
+        connection.close()
+
+
+def _say_ready(url: str) -> None:
+    print(
+        f"\nEasel is ready on {url} (API: {url}/docs). Try:\n\n"
+        f"  curl {url}/v1/images/generations -H 'content-type: application/json' \\\n"
+        """    -d '{"prompt": "a red circle on a blue background", "size": "256x256"}'\n""",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
