@@ -172,8 +172,8 @@ class Diffusion:
         logger.info("Warmed up at %s", ", ".join(sizes) or "no size")
 
 
-def build(config: ModelConfig) -> Application:
-    """The Serve application of one model; `config` are the application's `args`."""
+def build(args: dict[str, Any]) -> Application:
+    """The Serve application of one model; `args` is a ModelConfig, as the Serve config file has it."""
     deployment = serve.deployment(
         Diffusion,
         name="Diffusion",
@@ -182,7 +182,7 @@ def build(config: ModelConfig) -> Application:
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=300,  # longer than the longest request
     )
-    return deployment.bind(config)
+    return deployment.bind(ModelConfig.model_validate(args))
 
 
 def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:

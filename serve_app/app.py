@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from ray import serve
 from ray.serve import Application
@@ -16,12 +17,12 @@ from serve_app.ingress import Ingress
 from serve_app.service import Service
 
 
-def build(config: IngressConfig) -> Application:
-    """The ingress application; `config` are its `args` in the Serve config file."""
+def build(args: dict[str, Any]) -> Application:
+    """The ingress application; `args` is an IngressConfig, as the Serve config file has it."""
     deployment = serve.deployment(
         Ingress,
         name="Ingress",
         max_ongoing_requests=512,  # they wait here for a model; the default of 5 would serialize them
         graceful_shutdown_timeout_s=300,  # longer than the longest request
     )
-    return deployment.bind(functools.partial(Service, config))
+    return deployment.bind(functools.partial(Service, IngressConfig.model_validate(args)))

@@ -25,6 +25,7 @@ from config.schema import ModelConfig, Weights
 from deployments.models.small import small_model
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
+Model = TypeVar("Model")
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +53,9 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
     pipeline = _from_pretrained(pipeline_class, config.weights, dtype=dtype, **components)
     # Else pipelines would cast it to float32 and back around each call, under the feet of other requests.
     pipeline.vae.register_to_config(force_upcast=False)
-    for component in pipeline.components.values():
+    for name, component in pipeline.components.items():
         if isinstance(component, torch.nn.Module):
+            _require_all_weights(component, name, config.weights)
             component.eval().requires_grad_(False)
     pipeline.to(_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
@@ -74,3 +76,61 @@ def resolve_source(weights: Weights) -> str:
     if weights.revision is None:  # a repository always has one: the schema sees to it
         raise ModelLoadError(f"'{weights.source}' is not a folder; give the path of one, or 'owner/name' of a repository")
     return weights.source
+
+
+def _from_pretrained(model_class: type[Model], weights: Weights, **options: Any) -> Model:
+    """`from_pretrained` of a pipeline or model class, with its many ways to fail made one."""
+    source = resolve_source(weights)
+    try:
+        model: Model = model_class.from_pretrained(
+            source, revision=weights.revision, variant=weights.variant, use_safetensors=True, **options
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _load_error(model_class.__name__, weights, error) from error
+    return model
+
+
+def _require_vae_that_fits_float16(weights: Weights) -> None:
+    """Raises ValueError if the model's own VAE overflows in float16. Reads its config only, not the gigabytes."""
+    source = resolve_source(weights)
+    try:
+        vae_config = AutoencoderKL.load_config(source, subfolder="vae", revision=weights.revision)
+    except (OSError, ValueError) as error:
+        raise _load_error("AutoencoderKL", weights, error) from error
+    if vae_config.get("force_upcast", True):  # the default of AutoencoderKL
+        raise ValueError(
+            f"dtype: float16 makes the VAE of '{weights.source}' overflow into black pictures; set 'vae' to one made for "
+            "float16 (for SDXL: madebyollin/sdxl-vae-fp16-fix), or 'dtype' to bfloat16 or float32"
+        )
+
+
+def _require_all_weights(module: torch.nn.Module, name: str, weights: Weights) -> None:
+    """diffusers only warns of weights that the files lack; such a parameter is left without storage."""
+    lacking = [parameter for parameter, tensor in module.named_parameters() if tensor.is_meta]
+    if lacking:
+        raise ModelLoadError(f"'{weights.source}' lacks {len(lacking)} weights of {name}, as {lacking[0]}: fetch it anew")
+
+
+def _load_error(what: str, weights: Weights, error: Exception) -> ModelLoadError:
+    if Path(resolve_source(weights)).is_dir():
+        advice = "The folder must hold what 'save_pretrained' writes, with its weights as safetensors."
+    else:
+        advice = (
+            f"Check the name and the revision {weights.revision}, that it holds safetensors, that HF_TOKEN may read it, "
+            "and that the hub can be reached; without network or under HF_HUB_OFFLINE it must be in the cache of HF_HOME."
+        )
+    return ModelLoadError(f"cannot load {what} from '{weights.source}': {str(error).rstrip('. ')}. {advice}")
+
+
+def _device(configured: str) -> torch.device:
+    if configured == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(configured)
+
+
+def _hide_progress_bars_unless_watched() -> None:
+    """A bar on a terminal is welcome during a download; in a log each of its updates is a line."""
+    if not sys.stderr.isatty():
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
+        huggingface_hub.utils.disable_progress_bars()

@@ -75,10 +75,13 @@ def _sdxl() -> StableDiffusionXLPipeline:
 
 def _sdxl_pose() -> ControlNetModel:
     controlnet = ControlNetModel(conditioning_embedding_out_channels=(8, 16, 32, 48), **SDXL_LEVELS)
-    # Born zero, so that an untrained ControlNet does nothing; a test of one needs it to do something.
-    convolutions = [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]
-    for convolution in [*convolutions, controlnet.controlnet_cond_embedding.conv_out]:
+    # Born zero or fading the picture to nothing, so that an untrained ControlNet does nothing; a test of one needs it
+    # to do something.
+    for convolution in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
         torch.nn.init.normal_(convolution.weight, std=0.1)
+    for layer in controlnet.controlnet_cond_embedding.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.xavier_normal_(layer.weight, gain=3)
     return controlnet
 
 

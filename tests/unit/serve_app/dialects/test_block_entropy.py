@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from pydantic import HttpUrl
 
 from deployments.errors import OutOfMemory
+from deployments.models.registry import FAMILIES
 
 if TYPE_CHECKING:
     from tests.unit.serve_app.conftest import FakeBackend, Refused
@@ -258,6 +260,17 @@ async def test_limits_of_the_model_apply(client: httpx.AsyncClient, backend: Fak
     assert "small" in refused(response, 400, param="size")
     response = await client.post(URL, json={"prompt": "otter", "model": "small", "size": "auto", "num_steps": 11})
     assert "1 to 10" in refused(response, 400, param="num_steps")
+    assert backend.requests == []
+
+
+async def test_model_that_makes_no_pictures_from_text_is_refused(
+    client: httpx.AsyncClient, backend: FakeBackend, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "sdxl", dataclasses.replace(FAMILIES["sdxl"], capabilities=("inpainting",)))
+    response = await client.post(URL, json={"prompt": "otter"})
+    message = refused(response, 400, code="unsupported_capability", param="model")
+    assert NAME in message
+    assert "inpainting" in message
     assert backend.requests == []
 
 

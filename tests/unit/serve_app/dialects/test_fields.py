@@ -32,6 +32,7 @@ class Body(WireModel):
     steps: Steps | None = None
     guidance: GuidanceScale | None = None
     compression: OrNull[OutputCompression] = 100
+    unbounded: float = 0.0
 
 
 def accepts(**fields: Any) -> bool:
@@ -83,6 +84,12 @@ def test_guidance_is_a_finite_number_in_range(value: object) -> None:
     assert accepts(guidance=value) == (value is None or (type(value) in (int, float) and 0 <= value <= 30))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_number_without_bounds_is_still_finite(value: float) -> None:
+    assert not accepts(unbounded=value)
+    assert accepts(unbounded=1e300)
+
+
 @pytest.mark.parametrize(("field", "low", "high"), [("steps", 1, 100), ("compression", 0, 100)])
 def test_ranges_end_where_they_say(field: str, low: int, high: int) -> None:
     for value, good in [(low - 1, False), (low, True), (high, True), (high + 1, False), (True, False), (5.0, False)]:
@@ -92,6 +99,7 @@ def test_ranges_end_where_they_say(field: str, low: int, high: int) -> None:
 @given(any_text)
 @example("1024x1024\n")
 @example("１０２４x1024")
+@example("1０２４x1024")
 @example("+1_024x1024")
 @example(" 64x64")
 @example("64X64")

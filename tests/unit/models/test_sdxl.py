@@ -1,0 +1,219 @@
+"""Parity: what the engine makes is what diffusers' own pipelines make, alone to the bit and in company to 1/255."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
+from numpy.typing import NDArray
+from PIL import Image
+
+from config.schema import ModelConfig, Weights
+from deployments.engine import collate
+from deployments.engine.engine import DiffusionEngine, EngineLimits, StepCallback
+from deployments.engine.job import Job
+from deployments.errors import InvalidOutput
+from deployments.models.protocol import GenerationInputs
+from deployments.models.sdxl import StableDiffusionXL
+from deployments.models.small import small_model
+
+SECONDS = 120  # only a hang takes longer
+Picture = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small pictures are faster on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def drawing(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
+
+
+def window() -> Image.Image:
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (16, 16, 48, 48))
+    return mask
+
+
+def inputs(**changes: Any) -> GenerationInputs:
+    common: dict[str, Any] = {
+        "prompt": "a red circle on a blue background",
+        "negative_prompt": "",
+        "width": 64,
+        "height": 64,
+        "seed": 0,
+        "steps": 4,
+        "guidance_scale": 5.0,
+        "scheduler": "default",
+    }
+    return GenerationInputs(**(common | changes))
+
+
+# Steps 1 to 12, guidance on and off, with and without negative prompt, all three kinds, two schedulers, two sizes.
+MIXED = [
+    inputs(seed=1, steps=12),
+    inputs(seed=2, steps=1, negative_prompt="blurry"),
+    inputs(seed=3, steps=5, guidance_scale=1.0),
+    inputs(seed=4, steps=7, scheduler="dpm++", prompt="a cat in a forest", guidance_scale=7.5),
+    inputs(seed=5, steps=8, image=drawing(5), strength=0.5),
+    inputs(seed=6, steps=3, image=drawing(6), strength=1.0, negative_prompt="a dog", scheduler="dpm++"),
+    inputs(seed=7, steps=6, image=drawing(7), mask=window()),
+    inputs(seed=8, steps=10, image=drawing(8), mask=window(), strength=0.6, guidance_scale=0.0),
+    inputs(seed=9, steps=4, width=96, height=64),
+    inputs(seed=10, steps=2, prompt="ünïcode 🎨 (and) C++ :-)"),
+]
+
+
+@pytest.fixture(scope="module")
+def diffusers_alone() -> Callable[[GenerationInputs], Picture]:
+    """Diffusers' own pipelines, loaded and called as its documentation does."""
+    base = StableDiffusionXLPipeline.from_pretrained(small_model("sdxl"), add_watermarker=False)
+    base.vae.register_to_config(force_upcast=False)  # float32 all along: nothing to upcast
+    default = base.scheduler
+
+    def run(asked: GenerationInputs) -> Picture:
+        components = base.components
+        components["scheduler"] = (
+            DPMSolverMultistepScheduler if asked.scheduler == "dpm++" else type(default)
+        ).from_config(default.config)
+        call: dict[str, Any] = {}
+        kind: Any = StableDiffusionXLPipeline
+        if asked.image is None:
+            call = {"width": asked.width, "height": asked.height}
+        else:
+            kind = StableDiffusionXLImg2ImgPipeline
+            call = {"image": asked.image, "strength": asked.strength}
+        if asked.mask is not None:
+            kind = StableDiffusionXLInpaintPipeline
+            call |= {"mask_image": asked.mask, "width": asked.width, "height": asked.height}
+        pipeline = kind(**components, add_watermarker=False)
+        pipeline.set_progress_bar_config(disable=True)
+        output = pipeline(
+            asked.prompt,
+            negative_prompt=asked.negative_prompt or None,
+            num_inference_steps=asked.steps,
+            guidance_scale=asked.guidance_scale,
+            generator=torch.Generator().manual_seed(asked.seed),
+            **call,
+        )
+        return np.asarray(output.images[0])
+
+    return run
+
+
+@pytest.fixture
+def engine() -> Iterator[DiffusionEngine]:
+    engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=32))
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture
+def model(engine: DiffusionEngine) -> StableDiffusionXL:
+    return StableDiffusionXL(ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu"), engine)
+
+
+def submit(engine: DiffusionEngine, model: StableDiffusionXL, asked: GenerationInputs) -> Job[Picture]:
+    return engine.submit(lambda on_step: model.generate(asked, on_step))
+
+
+def together(engine: DiffusionEngine, model: StableDiffusionXL, asked: Sequence[GenerationInputs]) -> list[Picture]:
+    """Half start side by side, the rest join one by one at the steps of the first."""
+    rest = list(asked[len(asked) // 2 :])
+    joined: list[Job[Picture]] = []
+
+    def first(on_step: StepCallback) -> Picture:
+        def at_step(step: int, steps: int) -> None:
+            on_step(step, steps)
+            if step and rest:
+                joined.append(submit(engine, model, rest.pop(0)))
+
+        return model.generate(asked[0], at_step)
+
+    jobs = [engine.submit(first), *(submit(engine, model, one) for one in asked[1 : len(asked) // 2])]
+    engine.start()
+    return [job.future.result(SECONDS) for job in jobs] + [job.future.result(SECONDS) for job in joined]
+
+
+def difference(one: Picture, other: Picture) -> int:
+    """The largest of all pixels, in steps of 1/255."""
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def test_alone_it_is_diffusers_to_the_bit(
+    engine: DiffusionEngine, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
+) -> None:
+    engine.start()
+    for asked in MIXED:
+        picture = submit(engine, model, asked).future.result(SECONDS)
+        assert picture.shape == (asked.height, asked.width, 3)
+        assert np.array_equal(picture, diffusers_alone(asked)), asked
+
+
+def test_in_a_mixed_batch_it_is_diffusers_to_one_step_of_255(
+    engine: DiffusionEngine, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
+) -> None:
+    pictures = together(engine, model, MIXED)
+    assert len(pictures) == len(MIXED)
+    for asked, picture in zip(MIXED, pictures, strict=True):
+        expected = diffusers_alone(asked)
+        assert difference(picture, expected) <= 1, asked
+        # The measure can tell: what should change the picture changes it by more.
+        for other in ({"prompt": "a green star"}, {"seed": 99}):
+            assert difference(picture, diffusers_alone(dataclasses.replace(asked, **other))) > 1, (asked, other)
+        if asked.guidance_scale > 1:
+            stronger = dataclasses.replace(asked, guidance_scale=asked.guidance_scale + 1)
+            assert difference(picture, diffusers_alone(stronger)) > 1, asked
+    denoising = {label: made for label, made in engine.statistics().forwards.items() if label.startswith("unet")}
+    assert len(denoising) == 2  # one for each size
+    assert max(made.largest_batch for made in denoising.values()) >= 5
+    encoding = [made for label, made in engine.statistics().forwards.items() if label.startswith("text_encoder")]
+    assert all(made.calls > made.forwards for made in encoding)
+
+
+def test_a_broken_collation_would_be_seen(
+    engine: DiffusionEngine,
+    model: StableDiffusionXL,
+    diffusers_alone: Callable[[GenerationInputs], Picture],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control of the test above: answers given to the wrong requests."""
+    intact = collate.run_merged
+    monkeypatch.setattr("deployments.engine.engine.run_merged", lambda calls: intact(calls)[::-1])
+    asked = [inputs(seed=seed) for seed in (1, 2)]
+    pictures = together(engine, model, asked)
+    assert any(difference(p, diffusers_alone(one)) > 1 for one, p in zip(asked, pictures, strict=True))
+
+
+def test_a_picture_that_is_not_finite_never_leaves(engine: DiffusionEngine, model: StableDiffusionXL) -> None:
+    vae: Any = model._components["vae"]
+    with torch.no_grad():
+        vae.post_quant_conv.bias.fill_(float("nan"))
+    engine.start()
+    with pytest.raises(InvalidOutput):
+        submit(engine, model, inputs(steps=1)).future.result(SECONDS)
+
+
+def test_progress_counts_the_steps_that_run(engine: DiffusionEngine, model: StableDiffusionXL) -> None:
+    """Image-to-image at strength 0.5 runs half of the steps."""
+    engine.start()
+    seen: list[tuple[int, int]] = []
+    asked = inputs(steps=8, image=drawing(1), strength=0.5)
+    engine.submit(lambda _: model.generate(asked, lambda *at: seen.append(at))).future.result(SECONDS)
+    assert seen == [(0, 8), (1, 4), (2, 4), (3, 4), (4, 4)]
