@@ -1,7 +1,7 @@
 """The composition root: the Serve application that clients reach.
 
-    HTTP -> Ingress (one or more replicas) -> Service -> the model applications, by name
-                                                      -> the image store, by URL
+HTTP -> Ingress (one or more replicas) -> Service -> the model applications, by name
+                                                  -> the image store, by URL
 """
 
 from __future__ import annotations

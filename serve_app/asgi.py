@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import FastAPI, Response
-from fastapi.responses import RedirectResponse
+from fastapi_swagger import patch_fastapi
 from pydantic import BaseModel, Field
 
 from serve_app import errors, middleware
@@ -37,19 +37,22 @@ class Readiness(BaseModel):
     )
 
 
-def create_app(backend: Backend) -> FastAPI:
-    """The application that serves `backend`."""
+def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
+    """The application that serves `backend`; `behind_serve`: as a Serve deployment, whose proxy does a part of it."""
     app = FastAPI(
         title="Easel",
         summary="Images from text on Ray Serve.",
         description=DESCRIPTION,
         version="1",
-        middleware=middleware.stack(backend.max_body_bytes),
+        middleware=middleware.stack(backend.max_body_bytes, behind_serve=behind_serve),
         # Also keeps FastAPI from documenting 422, which it never answers here.
         responses={"default": {"model": errors.ErrorEnvelope, "description": "Any other error."}},
         redirect_slashes=False,  # paths are exact
+        docs_url=None,  # Swagger UI comes from this process, below, and not from a content network
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
+    patch_fastapi(app)  # also sends GET / there
     errors.install(app)
     app.include_router(block_entropy.create_router(backend))
     app.include_router(models.create_router(backend))
@@ -77,9 +80,5 @@ def create_app(backend: Backend) -> FastAPI:
             status="ready" if ready else "not ready",
             models={name: state.description for name, state in states.items()},
         )
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     return app

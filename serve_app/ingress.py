@@ -26,7 +26,7 @@ class Ingress:
         logger.info("No API keys are configured: whoever reaches this service may use it.")
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._service)
+        return create_app(self._service, behind_serve=True)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Applies models, aliases, limits and deadlines in place."""

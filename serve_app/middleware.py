@@ -1,17 +1,16 @@
-"""What every request meets before its route: an id, a line in the log, an answer to the unforeseen, a size limit.
+"""What every request meets before its route: an id, an answer to the unforeseen, a size limit.
 
 Plain ASGI classes, so that nothing is buffered and cancellation passes through. `stack` fixes their order. Invariants:
-every HTTP response carries exactly one `x-request-id`; no query, header or body reaches the log.
+every HTTP response carries exactly one `x-request-id`; nothing a caller wrote
+reaches the log.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
 from abc import ABC, abstractmethod
-from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -25,14 +24,15 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
 SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-NO_ANSWER = 499  # logged, never sent: the client left before an answer began
 
 
-def stack(max_body_bytes: int) -> list[Middleware]:
-    """All of them, outermost first: the log needs the id, and must see how an unhandled error was answered."""
+def stack(max_body_bytes: int, *, behind_serve: bool) -> list[Middleware]:
+    """All of them, outermost first: an unhandled error is answered, and logged, with the request's id.
+
+    `behind_serve`: Serve's proxy sends the id back, and logs each request, by itself.
+    """
     return [
-        Middleware(RequestId),
-        Middleware(AccessLog),
+        Middleware(RequestId, sends_it_back=not behind_serve),
         Middleware(UnhandledErrors),
         Middleware(BodyLimit, max_bytes=max_body_bytes),
     ]
@@ -61,38 +61,21 @@ class HttpMiddleware(ABC):
 class RequestId(HttpMiddleware):
     """Takes the client's request id where it is fit for a header and a log, else makes one, and sends it back."""
 
+    def __init__(self, app: ASGIApp, sends_it_back: bool) -> None:
+        super().__init__(app)
+        self._sends_it_back = sends_it_back
+
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         proposed = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         identifier = proposed if SANE_REQUEST_ID.fullmatch(proposed) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = identifier
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] == "http.response.start" and self._sends_it_back:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = identifier
             await send(message)
 
         await self.app(scope, receive, send_with_id)
-
-
-class AccessLog(HttpMiddleware):
-    """One line a request, when it has ended."""
-
-    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started, status = time.perf_counter(), NO_ANSWER
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_and_note)
-        finally:
-            milliseconds = (time.perf_counter() - started) * 1000
-            # The path arrives decoded: quoted again, a line break in it cannot forge a line of the log.
-            path = quote(scope["path"])
-            logger.info("%s %s %s %d %.0f ms", request_id(scope), scope["method"], path, status, milliseconds)
 
 
 class UnhandledErrors(HttpMiddleware):

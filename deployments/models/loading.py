@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import diffusers.utils.logging
-import huggingface_hub.utils
 import torch
 import transformers.utils.logging
 from diffusers import AutoencoderKL, DiffusionPipeline
@@ -25,7 +24,7 @@ from config.schema import ModelConfig, Weights
 from deployments.models.small import small_model
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
-Model = TypeVar("Model")
+Model = TypeVar("Model", bound=DiffusionPipeline | AutoencoderKL)
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def resolve_source(weights: Weights) -> str:
     if folder.is_dir():
         return str(folder)
     if weights.revision is None:  # a repository always has one: the schema sees to it
-        raise ModelLoadError(f"'{weights.source}' is not a folder; give the path of one, or 'owner/name' of a repository")
+        raise ModelLoadError(f"'{weights.source}' is not a folder; give one, or a hub repository as 'owner/name'")
     return weights.source
 
 
@@ -99,8 +98,8 @@ def _require_vae_that_fits_float16(weights: Weights) -> None:
         raise _load_error("AutoencoderKL", weights, error) from error
     if vae_config.get("force_upcast", True):  # the default of AutoencoderKL
         raise ValueError(
-            f"dtype: float16 makes the VAE of '{weights.source}' overflow into black pictures; set 'vae' to one made for "
-            "float16 (for SDXL: madebyollin/sdxl-vae-fp16-fix), or 'dtype' to bfloat16 or float32"
+            f"dtype: float16 makes the VAE of '{weights.source}' overflow into black pictures; set 'vae' to one "
+            "made for float16 (for SDXL: madebyollin/sdxl-vae-fp16-fix), or 'dtype' to bfloat16 or float32"
         )
 
 
@@ -108,7 +107,9 @@ def _require_all_weights(module: torch.nn.Module, name: str, weights: Weights) -
     """diffusers only warns of weights that the files lack; such a parameter is left without storage."""
     lacking = [parameter for parameter, tensor in module.named_parameters() if tensor.is_meta]
     if lacking:
-        raise ModelLoadError(f"'{weights.source}' lacks {len(lacking)} weights of {name}, as {lacking[0]}: fetch it anew")
+        raise ModelLoadError(
+            f"'{weights.source}' lacks {len(lacking)} weights of {name}, as {lacking[0]}; fetch it anew"
+        )
 
 
 def _load_error(what: str, weights: Weights, error: Exception) -> ModelLoadError:
@@ -117,7 +118,7 @@ def _load_error(what: str, weights: Weights, error: Exception) -> ModelLoadError
     else:
         advice = (
             f"Check the name and the revision {weights.revision}, that it holds safetensors, that HF_TOKEN may read it, "
-            "and that the hub can be reached; without network or under HF_HUB_OFFLINE it must be in the cache of HF_HOME."
+            "and the hub can be reached; without network, or with HF_HUB_OFFLINE, the cache in HF_HOME must have it."
         )
     return ModelLoadError(f"cannot load {what} from '{weights.source}': {str(error).rstrip('. ')}. {advice}")
 
@@ -132,5 +133,4 @@ def _hide_progress_bars_unless_watched() -> None:
     """A bar on a terminal is welcome during a download; in a log each of its updates is a line."""
     if not sys.stderr.isatty():
         diffusers.utils.logging.disable_progress_bar()
-        transformers.utils.logging.disable_progress_bar()
-        huggingface_hub.utils.disable_progress_bars()
+        transformers.utils.logging.disable_progress_bar()  # and huggingface_hub's, of downloads

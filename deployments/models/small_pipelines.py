@@ -51,7 +51,7 @@ def build(name: str) -> DiffusionPipeline | ControlNetModel:
 
 
 def _sdxl() -> StableDiffusionXLPipeline:
-    tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer(pad_token="!")
+    tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer("!")
     return StableDiffusionXLPipeline(
         vae=_vae(latent_channels=4, scaling_factor=0.13025),
         text_encoder=CLIPTextModel(_clip_config(len(tokenizer), "quick_gelu")),
@@ -81,7 +81,7 @@ def _sdxl_pose() -> ControlNetModel:
         torch.nn.init.normal_(convolution.weight, std=0.1)
     for layer in controlnet.controlnet_cond_embedding.modules():
         if isinstance(layer, torch.nn.Conv2d):
-            torch.nn.init.xavier_normal_(layer.weight, gain=3)
+            torch.nn.init.xavier_normal_(layer.weight, gain=2)
     return controlnet
 
 

@@ -47,7 +47,7 @@ def clip_tokenizer(pad_token: str = END) -> CLIPTokenizer:
 def t5_tokenizer(max_length: int = 512) -> T5Tokenizer:
     """T5's tokenizer. As in the real one, a character outside the vocabulary is `<unk>`."""
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    # Scores are log-probabilities: letters can spell any word, and are so improbable that a known word is never spelled.
+    # Scores are log-probabilities: letters spell any word, but are so improbable that no known word is spelled.
     words = [(f"▁{word}", -4.0) for word in WORDS]
     letters = [(letter, -8.0) for letter in ("▁", *string.ascii_letters, *string.digits, *string.punctuation)]
     return T5Tokenizer(vocab=[*specials, *words, *letters], extra_ids=0, model_max_length=max_length)

@@ -70,9 +70,11 @@ def test_methods_pause_too_and_hooks_run() -> None:
     net.register_forward_hook(lambda *_: hooked.append(True))
     shared = share(net, "net", METHODS)
     coroutine = Coroutine(lambda: (shared.decode(torch.ones(1)), shared(torch.ones(1), 5)))
-    assert (call := coroutine.resume()) is not None
+    call = coroutine.resume()
+    assert call is not None
     assert call.name == "net.decode"
-    assert (call := coroutine.resume(call.run())) is not None
+    call = coroutine.resume(call.run())
+    assert call is not None
     coroutine.resume(call.run())
     assert hooked == [True]
     assert coroutine.result[0].item() == 2.0

@@ -23,10 +23,11 @@ from deployments.engine import collate
 from deployments.engine.engine import DiffusionEngine, EngineLimits, StepCallback
 from deployments.engine.job import Job
 from deployments.errors import InvalidOutput
+from deployments.models.loading import load_pipeline
 from deployments.models.protocol import GenerationInputs
 from deployments.models.sdxl import StableDiffusionXL
-from deployments.models.small import small_model
 
+CONFIG = ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu")
 SECONDS = 120  # only a hang takes longer
 Picture = NDArray[np.uint8]
 
@@ -81,10 +82,14 @@ MIXED = [
 
 
 @pytest.fixture(scope="module")
-def diffusers_alone() -> Callable[[GenerationInputs], Picture]:
-    """Diffusers' own pipelines, loaded and called as its documentation does."""
-    base = StableDiffusionXLPipeline.from_pretrained(small_model("sdxl"), add_watermarker=False)
-    base.vae.register_to_config(force_upcast=False)  # float32 all along: nothing to upcast
+def base() -> Any:
+    """Loaded once for both sides: the same weights elsewhere in memory can differ in the last bit (alignment)."""
+    return load_pipeline(StableDiffusionXLPipeline, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def diffusers_alone(base: Any) -> Callable[[GenerationInputs], Picture]:
+    """Diffusers' own pipelines, called as its documentation does."""
     default = base.scheduler
 
     def run(asked: GenerationInputs) -> Picture:
@@ -125,8 +130,9 @@ def engine() -> Iterator[DiffusionEngine]:
 
 
 @pytest.fixture
-def model(engine: DiffusionEngine) -> StableDiffusionXL:
-    return StableDiffusionXL(ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu"), engine)
+def model(engine: DiffusionEngine, base: Any, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionXL:
+    monkeypatch.setattr("deployments.models.sdxl.load_pipeline", lambda *_: base)
+    return StableDiffusionXL(CONFIG, engine)
 
 
 def submit(engine: DiffusionEngine, model: StableDiffusionXL, asked: GenerationInputs) -> Job[Picture]:
@@ -201,10 +207,11 @@ def test_a_broken_collation_would_be_seen(
     assert any(difference(p, diffusers_alone(one)) > 1 for one, p in zip(asked, pictures, strict=True))
 
 
-def test_a_picture_that_is_not_finite_never_leaves(engine: DiffusionEngine, model: StableDiffusionXL) -> None:
-    vae: Any = model._components["vae"]
-    with torch.no_grad():
-        vae.post_quant_conv.bias.fill_(float("nan"))
+def test_a_picture_that_is_not_finite_never_leaves(
+    engine: DiffusionEngine, model: StableDiffusionXL, base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = torch.full_like(base.vae.post_quant_conv.bias, float("nan"))
+    monkeypatch.setitem(base.vae.post_quant_conv._parameters, "bias", torch.nn.Parameter(poison, False))
     engine.start()
     with pytest.raises(InvalidOutput):
         submit(engine, model, inputs(steps=1)).future.result(SECONDS)

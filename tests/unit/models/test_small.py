@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,9 +47,8 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def load(pipeline_class: type[Any], **components: Any) -> Any:
-    source = "sdxl" if "XL" in pipeline_class.__name__ else "flux-fill" if "Fill" in pipeline_class.__name__ else "flux-schnell"
-    pipeline = pipeline_class.from_pretrained(small_model(source), **components)
+def load(pipeline_class: type[Any], name: str, **components: Any) -> Any:
+    pipeline = pipeline_class.from_pretrained(small_model(name), **components)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -87,7 +87,7 @@ def test_weights_are_safetensors_that_any_user_may_read(name: str) -> None:
 
 
 def test_sdxl_has_the_quirks_of_the_real_one() -> None:
-    pipeline = load(StableDiffusionXLPipeline)
+    pipeline = load(StableDiffusionXLPipeline, "sdxl")
     assert pipeline.config.force_zeros_for_empty_prompt
     assert pipeline.vae.config.force_upcast
     assert pipeline.vae.config.scaling_factor == 0.13025
@@ -97,18 +97,24 @@ def test_sdxl_has_the_quirks_of_the_real_one() -> None:
 
 
 def test_sdxl_pictures_follow_prompt_seed_and_guidance() -> None:
-    pipeline = load(StableDiffusionXLPipeline)
+    pipeline = load(StableDiffusionXLPipeline, "sdxl")
     picture = draw(pipeline, num_inference_steps=4)
     assert picture.shape == (64, 64, 3)
     assert picture.std() > 0.05
     assert np.array_equal(picture, draw(pipeline, num_inference_steps=4))
-    for change in ({"prompt": "a blue dog"}, {"seed": 1}, {"guidance_scale": 7.0}, {"negative_prompt": "blurry"}):
+    changes: list[dict[str, Any]] = [
+        {"prompt": "a blue dog"},
+        {"seed": 1},
+        {"guidance_scale": 7.0},
+        {"negative_prompt": "ugly"},
+    ]
+    for change in changes:
         assert np.abs(draw(pipeline, num_inference_steps=4, **change) - picture).max() > 2e-2, change
 
 
 def test_flux_pictures_follow_prompt_and_seed() -> None:
-    pipeline = load(FluxPipeline)
-    options = {"guidance_scale": 0.0, "max_sequence_length": 256}
+    pipeline = load(FluxPipeline, "flux-schnell")
+    options: dict[str, Any] = {"guidance_scale": 0.0, "max_sequence_length": 256}
     picture = draw(pipeline, **options)
     assert picture.std() > 0.02
     assert np.abs(draw(pipeline, "a blue dog", **options) - picture).max() > 5e-3
@@ -116,19 +122,25 @@ def test_flux_pictures_follow_prompt_and_seed() -> None:
 
 
 def test_flux_fill_pictures_follow_prompt_picture_mask_and_guidance() -> None:
-    pipeline = load(FluxFillPipeline)
+    pipeline = load(FluxFillPipeline, "flux-fill")
     white, black = Image.new("RGB", (64, 64), "white"), Image.new("RGB", (64, 64), "black")
     whole, half = Image.new("L", (64, 64), 255), Image.new("L", (64, 64), 0)
     half.paste(255, (0, 0, 32, 64))
-    options = {"image": white, "mask_image": half, "guidance_scale": 30.0}
+    options: dict[str, Any] = {"image": white, "mask_image": half, "guidance_scale": 30.0}
     picture = draw(pipeline, **options)
-    for change in ({"prompt": "a blue dog"}, {"image": black}, {"mask_image": whole}, {"guidance_scale": 3.0}):
+    changes: list[dict[str, Any]] = [
+        {"prompt": "a blue dog"},
+        {"image": black},
+        {"mask_image": whole},
+        {"guidance_scale": 3.0},
+    ]
+    for change in changes:
         assert np.abs(draw(pipeline, **{**options, **change}) - picture).max() > 5e-3, change
 
 
 def test_controlnet_steers_sdxl() -> None:
     controlnet = ControlNetModel.from_pretrained(small_model("sdxl-pose"))
-    pipeline = load(StableDiffusionXLControlNetPipeline, controlnet=controlnet)
+    pipeline = load(StableDiffusionXLControlNetPipeline, "sdxl", controlnet=controlnet)
     black, white = Image.new("RGB", (64, 64), "black"), Image.new("RGB", (64, 64), "white")
     picture = draw(pipeline, image=black)
     assert np.abs(draw(pipeline, image=white) - picture).max() > 2e-2
@@ -168,7 +180,7 @@ def test_two_processes_build_the_same_bytes_and_tell_what_they_do(tmp_path: Path
     for name, before, after in zip(SMALL_MODELS, lines[::2], lines[1::2], strict=True):
         folder = next(tmp_path.rglob(f"small-models/*/{name}"))
         assert before == f"{name}: building ..."
-        assert after.startswith(f"{name}: ") and " MB in " in after and after.endswith(str(folder))
+        assert re.fullmatch(rf"{name}: \d+\.\d MB in \d+\.\d s, in {re.escape(str(folder))}", after)
         assert digests(folder) == digests(small_model(name))
     assert told.stderr == ""
 
@@ -227,20 +239,21 @@ def test_an_interrupted_build_does_not_count(empty_cache: Path, monkeypatch: pyt
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(small_pipelines, "build", lambda name: Partial(interrupt))
-        small_model("sdxl-pose")
+        with pytest.raises(KeyboardInterrupt):
+            small_model("sdxl-pose")
     assert [path for path in empty_cache.rglob("*") if path.is_file()] == []
     ControlNetModel.from_pretrained(small_model("sdxl-pose"))
 
 
 def test_a_killed_build_does_not_count(empty_cache: Path) -> None:
     killed = (
-        "import os; from deployments.models import small_pipelines, small\n"
-        "class Killed:\n"
-        "    def save_pretrained(self, folder): folder.mkdir(); (folder / 'config.json').touch(); os._exit(9)\n"
-        "small_pipelines.build = lambda name: Killed()\n"
-        "small.small_model('sdxl-pose')"
+        "import os, sys; from unittest.mock import Mock; from deployments.models.small import small_model\n"
+        "def save(folder): folder.mkdir(); (folder / 'config.json').touch(); os._exit(9)\n"
+        "sys.modules['deployments.models.small_pipelines'] = builders = Mock()\n"
+        "builders.build.return_value.save_pretrained = save\n"
+        "small_model('sdxl-pose')"
     )
     assert subprocess.run([sys.executable, "-c", killed], cwd=REPOSITORY, capture_output=True).returncode == 9
     assert len(list(empty_cache.rglob("config.json"))) == 1

@@ -43,7 +43,7 @@ async def test_readyz_when_a_model_is_not(client: httpx.AsyncClient, backend: Fa
 
 async def test_root_leads_to_the_documentation(client: httpx.AsyncClient) -> None:
     response = await client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "/docs")
+    assert (response.status_code, response.headers["location"]) == (307, "http://easel.test/docs")
     documentation = await client.get("/docs")
     assert documentation.status_code == 200
     assert "Easel" in documentation.text
