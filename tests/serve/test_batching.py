@@ -7,15 +7,16 @@ import io
 import json
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from tests.serve.conftest import LiveService
+    from tests.conftest import LiveService
 
 PROMPT = "a red circle on a blue background"
 
@@ -46,16 +47,16 @@ def test_two_sizes_never_share_a_forward(client: httpx.Client, service: LiveServ
         assert made[label].rows == 4 * 10 * 2  # guidance: two rows a request
 
 
-def test_a_short_request_that_comes_later_finishes_first(client: httpx.Client) -> None:
-    for size in ("64x64", "128x128"):  # in the same batch, and in another
-        with ThreadPoolExecutor(2) as pool:
-            long = pool.submit(post, client, size="64x64", num_steps=50)
-            _wait_until(lambda long=long: not long.done())
-            short = pool.submit(post, client, size=size, num_steps=4)
-            done, _ = wait([long, short], return_when="FIRST_COMPLETED")
-            assert short in done
-            assert not long.done()
-            wait([long])
+@pytest.mark.parametrize("size", ["256x256", "64x64"], ids=["in the same batch", "in another batch"])
+def test_a_short_request_that_comes_later_finishes_first(client: httpx.Client, service: LiveService, size: str) -> None:
+    calls = service.denoising_calls()
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(post, client, size="256x256", num_steps=50)
+        _wait_until(lambda: service.denoising_calls() > calls)  # it runs
+        short = pool.submit(post, client, size=size, num_steps=4)
+        short.result()
+        assert not long.done()
+        assert long.result()
 
 
 def test_closing_the_connection_stops_the_work_and_disturbs_no_batchmate(

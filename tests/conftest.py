@@ -11,21 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ["RAY_AUTH_MODE"] = "disabled"  # both are read when ray is imported
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a handle that outlives the service starts a cluster of its own
 
 import httpx
 import pytest
-import ray
 import yaml
-from ray import serve
 
-from deployments.engine.statistics import EngineStatistics
+if TYPE_CHECKING:
+    from deployments.engine.statistics import EngineStatistics
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 240  # an idle machine needs a quarter of it
-MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class LiveService:
     picture_folder: Path
 
     def engine(self) -> EngineStatistics:
+        from ray import serve
+
         statistics: EngineStatistics = serve.get_app_handle("sdxl").statistics.remote().result(timeout_s=30)
         return statistics
 
@@ -46,6 +47,8 @@ class LiveService:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    import ray  # seconds, which the tests without a service need not wait for
+
     folder = tmp_path_factory.mktemp("service")
     port = _free_port()
     config = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
