@@ -5,21 +5,14 @@ Ray checks the rest when it deploys. An error names the key path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings
-
-# By import path of the builder: what its `args` are, its deployment's name, and what that one's `user_config` is.
-BUILDERS: Mapping[str, tuple[type[BaseModel], str, type[BaseModel]]] = {
-    "serve_app.app:build": (IngressConfig, "Ingress", IngressSettings),
-    "deployments.diffusion:build": (ModelConfig, "Diffusion", ModelSettings),
-}
 
 
 class ConfigError(ValueError):
@@ -43,44 +36,59 @@ class ServeFile:
 def read_serve_file(path: Path) -> ServeFile:
     """Raises OSError when the file cannot be read and ConfigError when something in it is wrong."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        file = _File.model_validate(yaml.safe_load(path.read_bytes()))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{_key_path(m['loc'])}: {m['msg']}" for m in error.errors())) from None
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets a day that is in no calendar be a ValueError
         raise ConfigError(f"not YAML: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("applications"), list):
-        raise ConfigError("applications: a list of applications is required")
-    mistakes: list[str] = []
-    sources: list[str] = []
-    for index, application in enumerate(content["applications"]):
-        mistakes += _check_application(application, f"applications[{index}]")
-        arguments = application.get("args") or {}
-        sources += [part["source"] for part in (arguments.get("weights"), arguments.get("vae")) if part]
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-    http_options = content.get("http_options") or {}
+    models = [application.args for application in file.applications if isinstance(application, _ModelApplication)]
+    sources = [weights.source for model in models for weights in (model.weights, model.vae) if weights]
     return ServeFile(
-        host=http_options.get("host", "127.0.0.1"),
-        port=http_options.get("port", 8000),
+        host=file.http_options.host,
+        port=file.http_options.port,
         small_models=tuple(source.removeprefix("small:") for source in sources if source.startswith("small:")),
     )
 
 
-def _check_application(application: Mapping[str, Any], path: str) -> list[str]:
-    builder = BUILDERS.get(application.get("import_path", ""))
-    if builder is None:
-        return [f"{path}.import_path: '{application.get('import_path')}' is none of {', '.join(BUILDERS)}"]
-    arguments, deployment_name, settings = builder
-    mistakes = _check(arguments, application.get("args") or {}, f"{path}.args")
-    for index, deployment in enumerate(application.get("deployments") or []):
-        where = f"{path}.deployments[{index}]"
-        if deployment.get("name") != deployment_name:
-            mistakes.append(f"{where}.name: is '{deployment.get('name')}', must be '{deployment_name}'")
-        mistakes += _check(settings, deployment.get("user_config") or {}, f"{where}.user_config")
-    return mistakes
+# What we look at in the file; its other keys are Ray's. A tuple of one: an application of ours has one deployment.
 
 
-def _check(model: type[BaseModel], values: Any, path: str) -> list[str]:
-    try:
-        model.model_validate(values)
-    except ValidationError as error:
-        return [f"{'.'.join([path, *map(str, mistake['loc'])])}: {mistake['msg']}" for mistake in error.errors()]
-    return []
+class _IngressDeployment(BaseModel):
+    name: Literal["Ingress"]
+    user_config: IngressSettings
+
+
+class _IngressApplication(BaseModel):
+    import_path: Literal["serve_app.app:build"]
+    args: IngressConfig = IngressConfig()
+    deployments: tuple[_IngressDeployment]
+
+
+class _ModelDeployment(BaseModel):
+    name: Literal["Diffusion"]
+    user_config: ModelSettings
+
+
+class _ModelApplication(BaseModel):
+    import_path: Literal["deployments.diffusion:build"]
+    args: ModelConfig
+    deployments: tuple[_ModelDeployment]
+
+
+_Application = Annotated[_IngressApplication | _ModelApplication, Field(discriminator="import_path")]
+
+
+class _HttpOptions(BaseModel):
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+
+class _File(BaseModel):
+    http_options: _HttpOptions = _HttpOptions()
+    applications: list[_Application]
+
+
+def _key_path(location: tuple[int | str, ...]) -> str:
+    """As `applications[0].args.weights`; pydantic names the kind of an application among its keys, which we leave out."""
+    keys = [key for before, key in zip((None, None, *location), location) if ...]
+    return ""

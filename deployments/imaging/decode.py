@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from deployments.errors import ImageRejected, TooLarge
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 4096 * 4096
+
+# By EXIF orientation: what makes the picture upright. Not ImageOps.exif_transpose: it also writes the EXIF data anew,
+# which fails on what many a camera writes.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(data: bytes, *, param: str) -> Image.Image:
@@ -24,8 +36,21 @@ def decode(data: bytes, *, param: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise TooLarge(f"{param}: at most {MAX_PIXELS} pixels are taken.", param=param)
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise Image.DecompressionBombError
+            image.load()
+            turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            return _colours(image if turn is None else image.transpose(turn))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow has limits of its own
+        raise TooLarge(f"{param}: at most {MAX_PIXELS} pixels are taken.", param=param) from error
+    except Exception as error:  # there is no telling what a decoder raises on bytes made to break it
         raise ImageRejected(f"{param}: not a readable PNG, JPEG or WebP picture.", param=param) from error
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    if image.mode == "I;16":  # converting would clip and not scale: all but black became white
+        image = image.point(lambda value: value / 256).convert("L")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        if with_alpha.getchannel("A").getextrema() != (255, 255):  # opaque pictures often have an alpha channel
+            return with_alpha
+    return image.convert("RGB")

@@ -117,7 +117,7 @@ def _load_error(what: str, weights: Weights, error: Exception) -> ModelLoadError
         advice = "The folder must hold what 'save_pretrained' writes, with its weights as safetensors."
     else:
         advice = (
-            f"Check the name and the revision {weights.revision}, that it holds safetensors, that HF_TOKEN may read it, "
+            f"Check the name and revision {weights.revision}, that it holds safetensors, that HF_TOKEN may read it, "
             "and the hub can be reached; without network, or with HF_HUB_OFFLINE, the cache in HF_HOME must have it."
         )
     return ModelLoadError(f"cannot load {what} from '{weights.source}': {str(error).rstrip('. ')}. {advice}")

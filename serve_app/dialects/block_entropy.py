@@ -49,7 +49,7 @@ class GenerationBody(WireModel):
     )
 
     prompt: Prompt = Field(
-        description="What the picture shows. `(ball)0.5`, `otter(1.5)` and `(red hat:1.3)` weigh words, from 0 to 2.",
+        description="What the picture shows.",
         examples=["A cute baby sea otter"],
     )
     model: str | None = Field(
