@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class ConfigError(ValueError):
@@ -38,7 +41,7 @@ def read_serve_file(path: Path) -> ServeFile:
     try:
         file = _File.model_validate(yaml.safe_load(path.read_bytes()))
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{_key_path(m['loc'])}: {m['msg']}" for m in error.errors())) from None
+        raise ConfigError("\n".join(map(_mistake, error.errors()))) from error
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets a day that is in no calendar be a ValueError
         raise ConfigError(f"not YAML: {error}") from error
     models = [application.args for application in file.applications if isinstance(application, _ModelApplication)]
@@ -88,7 +91,10 @@ class _File(BaseModel):
     applications: list[_Application]
 
 
-def _key_path(location: tuple[int | str, ...]) -> str:
-    """As `applications[0].args.weights`; pydantic names the kind of an application among its keys, which we leave out."""
-    keys = [key for before, key in zip((None, None, *location), location) if ...]
-    return ""
+def _mistake(error: ErrorDetails) -> str:
+    """As `applications[0].args.weights: …`. The third key of a location is pydantic's, the kind of the application."""
+    keys = error["loc"][:2] + error["loc"][3:]
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    is_no_mapping = error["type"] in ("model_type", "model_attributes_type")
+    message = "must be a mapping" if is_no_mapping else error["msg"].removeprefix("Value error, ")
+    return f"{path or 'the file'}: {message}"

@@ -8,12 +8,13 @@ models are `user_config` (a change applies in place).
 from __future__ import annotations
 
 import difflib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, PositiveInt, model_validator
 
 Family = Literal["sdxl"]
 SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
+Size = Annotated[str, Field(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]  # WxH
 
 
 class Strict(BaseModel):
@@ -69,7 +70,7 @@ class ModelConfig(Strict):
         description="auto = cuda where there is one, else cpu.",
     )
     torch_threads: PositiveInt | None = Field(default=None, description="CPU threads; default: as torch decides.")
-    warm_up_sizes: tuple[str, ...] = Field(
+    warm_up_sizes: tuple[Size, ...] = Field(
         default=(), description="Sizes (`WxH`) to run before the replica is ready, to measure their cost and knee."
     )
 
@@ -101,9 +102,7 @@ class Limits(Strict):
     max_pixels: PositiveInt = 2048 * 2048
     max_aspect: PositiveFloat = Field(default=4.0, description="Longer side divided by shorter.")
     max_steps: int = Field(default=100, ge=1, le=100)
-    default_size: str = Field(
-        default="1024x1024", pattern="^[1-9][0-9]*x[1-9][0-9]*$", description="What `size: auto` means."
-    )
+    default_size: Size = Field(default="1024x1024", description="What `size: auto` means.")
 
 
 class Batching(Strict):

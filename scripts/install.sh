@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 uv_version=0.13.8
+python=${PYTHON:-python3}
 lock=requirements.lock
 [ "${1:-}" = --dev ] && lock=requirements-dev.lock
 torch=$(sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
@@ -22,7 +23,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 if [ ! -x .tools/bin/uv ]; then
     say "Preparing the installer (uv $uv_version)"
-    if ! "${PYTHON:-python3}" -m venv .tools; then
+    if ! "$python" -m venv .tools; then
         rm -rf .tools
         # Debian and Ubuntu split the venv module's pip out of python3.
         [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || {
@@ -30,11 +31,15 @@ if [ ! -x .tools/bin/uv ]; then
             exit 1
         }
         apt-get update -qq && apt-get install -y -qq python3-venv
-        "${PYTHON:-python3}" -m venv .tools
+        "$python" -m venv .tools
     fi
     .tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
 fi
-[ -x .venv/bin/python ] || .tools/bin/uv venv --quiet --python '>=3.10,<3.14' ${PYTHON:+--python "$PYTHON"} .venv
+if [ ! -x .venv/bin/python ]; then
+    supported=$("$python" -c 'import sys; print((3, 10) <= sys.version_info[:2] <= (3, 13))')
+    [ "$supported" = True ] || python='>=3.10,<3.14' # uv finds or fetches one
+    .tools/bin/uv venv --quiet --python "$python" .venv
+fi
 install=(.tools/bin/uv pip install --python .venv/bin/python --no-progress)
 [ -t 1 ] && install=(.tools/bin/uv pip install --python .venv/bin/python)
 

@@ -1,8 +1,8 @@
 """A request's way to its model: deadline, one retry on a lost replica, and one error tree at the end.
 
 Serve leaves three things to its callers: a call to an application without a live replica waits for ever, a request
-whose replica died is not tried again, and a remote error arrives wrapped. All three end here; cancelling the call
-cancels the work on the replica.
+whose replica died is not tried again, and a remote error arrives wrapped. All three end here; cancelling the call, and
+the deadline, cancel the work on the replica.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from config.schema import ModelRoute
 from deployments.errors import (
@@ -34,7 +34,7 @@ class Dispatcher:
 
     def __init__(self, find_handle: Callable[[str], Any] = serve.get_app_handle) -> None:
         self._find_handle = find_handle
-        self._handles: dict[str, DeploymentHandle] = {}
+        self._handles: dict[str, asyncio.Task[DeploymentHandle]] = {}
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
         """The result, by `request.deadline`. Raises an EaselError and nothing else (but for being cancelled)."""
@@ -52,22 +52,40 @@ class Dispatcher:
 
     async def _call(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
         try:
-            result: ImageResult = await self._handle(route.application).generate.remote(request)
-            return result
+            handle = await self._handle(route.application)
+            return await _answer(handle.generate.remote(request))
         except RayTaskError as error:
             if isinstance(error.cause, EaselError):
                 raise error.cause from None
             raise GenerationFailed(f"{route.name} failed on this request.") from error
-        except RayActorError as error:
-            raise ReplicaLost(f"The replica of {route.name} was lost.", retry_after_seconds=10) from error
         except BackPressureError as error:
             raise Overloaded(f"{route.name} has too many requests.", retry_after_seconds=5) from error
-        except (DeploymentUnavailableError, RayServeException) as error:
+        except RayServeException as error:
             self._handles.pop(route.application, None)  # a new deployment of the application has another
             raise ModelUnavailable(f"{route.name} is not available now.", retry_after_seconds=15) from error
+        except RayError as error:  # its actor or node died, or the result was lost with it
+            raise ReplicaLost(f"The replica of {route.name} was lost.", retry_after_seconds=10) from error
 
-    def _handle(self, application: str) -> DeploymentHandle:
-        """Kept, since each starts a router of its own; found late, since applications start in any order."""
+    async def _handle(self, application: str) -> DeploymentHandle:
+        """Kept, since each starts a router of its own; found late, since applications start in any order.
+
+        In a thread, since finding it waits for the Serve controller; once for all who wait for it, whoever gives up.
+        """
+
+        def forget_failure(search: asyncio.Task[DeploymentHandle]) -> None:
+            if search.cancelled() or search.exception():
+                self._handles.pop(application, None)
+
         if application not in self._handles:
-            self._handles[application] = self._find_handle(application)
-        return self._handles[application]
+            self._handles[application] = asyncio.create_task(asyncio.to_thread(self._find_handle, application))
+            self._handles[application].add_done_callback(forget_failure)
+        return await asyncio.shield(self._handles[application])
+
+
+async def _answer(response: DeploymentResponse[ImageResult]) -> ImageResult:
+    try:
+        result: ImageResult = await response
+        return result
+    except asyncio.CancelledError:
+        response.cancel()  # Serve does it only where the request that is being served was cancelled, not at a deadline
+        raise

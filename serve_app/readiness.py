@@ -24,6 +24,6 @@ def _state(application: ApplicationStatusOverview | None) -> ModelState:
     running = min((states.get("RUNNING", 0) for states in replicas), default=0)
     if running:
         return ModelState(ready=True, description=f"running ({running} replica{'s' if running > 1 else ''})")
-    if application.status == "RUNNING" and not any(sum(states.values()) for states in replicas):
+    if application.status == "RUNNING":  # healthy without a running replica: it scales to or from zero
         return ModelState(ready=True, description="scaled to zero, starts on demand")
     return ModelState(ready=False, description=application.status.lower().replace("_", " "))

@@ -26,7 +26,7 @@ PINNED, OTHER, ABSENT = "a" * 40, "b" * 40, "c" * 40
 
 @pytest.fixture(scope="module", autouse=True)
 def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of the small SDXL, in a cache of these tests. One thread: more wait for each other on a busy machine."""
+    """The folder of the small SDXL, in a cache of these tests. One thread, for more wait for each other when busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
