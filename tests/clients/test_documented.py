@@ -90,5 +90,5 @@ def test_make_help_names_every_command_of_the_readme() -> None:
     if os.name != "posix":
         pytest.skip("make is not part of this system")
     listed = run(["make", "help"], README.parent)
-    for command in re.findall(r"`?make ([a-z-]+)`?", README.read_text()):
+    for command in re.findall(r"(?:^|`)make ([a-z-]+)", README.read_text(), re.MULTILINE):
         assert re.search(rf"^{command}\b", listed, re.MULTILINE), command

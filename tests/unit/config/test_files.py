@@ -1,0 +1,269 @@
+"""The shipped Serve config files, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from ray.serve.config import AutoscalingConfig
+from ray.serve.schema import ServeDeploySchema
+
+from config.files import ConfigError, ServeFile, read_serve_file
+
+FOLDER = Path(__file__).parents[3] / "config"
+SHIPPED = [FOLDER / "local.yaml", FOLDER / "serve.yaml"]
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def content() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(SHIPPED[0].read_bytes())
+    return loaded
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[object], ServeFile]:
+    """Reads what it is given, as a file: text and bytes as they are, all else as YAML."""
+
+    def write_and_read(content: object) -> ServeFile:
+        path = tmp_path / "config.yaml"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        return read_serve_file(path)
+
+    return write_and_read
+
+
+def unknown_keys(model: type[BaseModel], values: Any, path: str = "") -> Iterator[str]:
+    """The keys in `values` that `model`, which lets them pass, does not know; with those of the models inside it."""
+    for key, value in values.items():
+        names = {name for name, field in model.model_fields.items() for name in (name, field.alias)}
+        if key not in names:
+            yield f"{path}{key}"
+            continue
+        for inner in _models_in(model.model_fields[key].annotation):
+            for index, part in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(part, Mapping):
+                    yield from unknown_keys(inner, part, f"{path}{key}[{index}].")
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+class TestShippedFile:
+    def test_passes_our_check(self, path: Path) -> None:
+        file = read_serve_file(path)
+        assert file.port == 8000
+        assert file.small_models == (("sdxl",) if path.name == "local.yaml" else ())
+
+    def test_passes_the_check_of_ray_and_has_no_key_that_ray_would_overlook(self, path: Path) -> None:
+        content = yaml.safe_load(path.read_bytes())
+        ServeDeploySchema.model_validate(content)
+        assert list(unknown_keys(ServeDeploySchema, content)) == []
+
+    def test_every_deployment_scales_by_numbers_that_ray_knows(self, path: Path) -> None:
+        for application in yaml.safe_load(path.read_bytes())["applications"]:
+            for deployment in application["deployments"]:
+                assert deployment["num_replicas"] == "auto"
+                numbers = deployment["autoscaling_config"]
+                assert list(unknown_keys(AutoscalingConfig, numbers)) == []
+                checked = AutoscalingConfig.model_validate(numbers)
+                assert 1 <= checked.min_replicas < checked.max_replicas
+
+    def test_routes_lead_to_applications_of_the_same_family(self, path: Path) -> None:
+        content = yaml.safe_load(path.read_bytes())
+        families = {
+            application["name"]: application["args"]["family"]
+            for application in content["applications"]
+            if application["import_path"] == "deployments.diffusion:build"
+        }
+        (ingress,) = [application for application in content["applications"] if application["name"] == "ingress"]
+        models = ingress["deployments"][0]["user_config"]["models"]
+        assert {model["application"]: model["family"] for model in models} == families
+
+    def test_only_the_ingress_is_reached_over_http(self, path: Path) -> None:
+        applications = yaml.safe_load(path.read_bytes())["applications"]
+        prefixes = {application["name"]: application["route_prefix"] for application in applications}
+        assert prefixes.pop("ingress") == "/"
+        assert set(prefixes.values()) == {None}
+
+
+def test_the_strict_check_finds_what_ray_overlooks(content: dict[str, Any]) -> None:
+    content["http_option"] = {}
+    content["http_options"]["prot"] = 1
+    content["applications"][0]["deployments"][0]["num_replica"] = 1
+    content["applications"][1]["deployments"][0]["ray_actor_options"]["num_gpu"] = 1
+    ServeDeploySchema.model_validate(content)
+    assert set(unknown_keys(ServeDeploySchema, content)) == {
+        "http_option",
+        "http_options[0].prot",
+        "applications[0].deployments[0].num_replica",
+        "applications[1].deployments[0].ray_actor_options[0].num_gpu",
+    }
+
+
+def test_the_shipped_files_are_about_the_same_names() -> None:
+    first, second = (yaml.safe_load(path.read_bytes())["applications"] for path in SHIPPED)
+    assert [(each["name"], each["import_path"]) for each in first] == [
+        (each["name"], each["import_path"]) for each in second
+    ]
+    local, production = (each[0]["deployments"][0]["user_config"] for each in (first, second))
+    assert local["default_model"] == production["default_model"]
+    for route, counterpart in zip(local["models"], production["models"], strict=True):
+        assert (route["name"], route["aliases"]) == (counterpart["name"], counterpart["aliases"])
+
+
+def ingress(content: dict[str, Any]) -> Any:
+    return content["applications"][0]["deployments"][0]
+
+
+def model(content: dict[str, Any]) -> Any:
+    return content["applications"][1]["deployments"][0]
+
+
+def arguments(content: dict[str, Any]) -> Any:
+    return content["applications"][1]["args"]
+
+
+INGRESS, MODEL = "applications[0].deployments[0]", "applications[1].deployments[0]"
+MISTAKES: dict[str, tuple[Change, str]] = {
+    "unknown builder": (lambda c: c["applications"][0].update(import_path="app:biuld"), "applications[0]: "),
+    "builder of a wrong type": (lambda c: c["applications"][0].update(import_path=["x"]), "applications[0]: "),
+    "no builder": (lambda c: c["applications"][1].pop("import_path"), "applications[1]: "),
+    "application no mapping": (lambda c: c["applications"].append("sdxl"), "applications[2]: must be a mapping"),
+    "application null": (lambda c: c["applications"].append(None), "applications[2]: must be a mapping"),
+    "applications no list": (lambda c: c.update(applications={"sdxl": 1}), "applications: "),
+    "applications missing": (lambda c: c.pop("applications"), "applications: "),
+    "args a list": (lambda c: c["applications"][1].update(args=["x"]), "applications[1].args: must be a mapping"),
+    "args null": (lambda c: c["applications"][1].update(args=None), "applications[1].args: must be a mapping"),
+    "args missing": (lambda c: c["applications"][1].pop("args"), "applications[1].args: "),
+    "args misspelt": (
+        lambda c: arguments(c).update(devise="cpu"),
+        "applications[1].args: unknown key 'devise'; did you mean 'device'?",
+    ),
+    "args of the ingress": (lambda c: c["applications"][0]["args"].update(images=3), "applications[0].args.images: "),
+    "weights a text": (lambda c: arguments(c).update(weights="small:sdxl"), "applications[1].args.weights: must be"),
+    "weights null": (lambda c: arguments(c).update(weights=None), "applications[1].args.weights: must be a mapping"),
+    "source a number": (lambda c: arguments(c).update(weights={"source": 3}), "applications[1].args.weights.source: "),
+    "vae a list": (lambda c: arguments(c).update(vae=[1]), "applications[1].args.vae: must be a mapping"),
+    "not pinned": (lambda c: arguments(c).update(weights={"source": "a/b"}), "applications[1].args.weights: revision"),
+    "warm-up size": (lambda c: arguments(c).update(warm_up_sizes=["9"]), "applications[1].args.warm_up_sizes[0]: "),
+    "deployments no list": (lambda c: c["applications"][0].update(deployments={}), "applications[0].deployments: "),
+    "deployments null": (lambda c: c["applications"][0].update(deployments=None), "applications[0].deployments: "),
+    "deployments missing": (lambda c: c["applications"][1].pop("deployments"), "applications[1].deployments: "),
+    "no deployment": (lambda c: c["applications"][1]["deployments"].clear(), "applications[1].deployments[0]: "),
+    "two": (lambda c: c["applications"][1]["deployments"].append(model(c)), "applications[1].deployments: "),
+    "deployment no mapping": (
+        lambda c: c["applications"][1].update(deployments=["Diffusion"]),
+        f"{MODEL}: must be a mapping",
+    ),
+    "deployment's name": (lambda c: model(c).update(name="Difusion"), f"{MODEL}.name: Input should be 'Diffusion'"),
+    "user_config missing": (lambda c: model(c).pop("user_config"), f"{MODEL}.user_config: "),
+    "user_config null": (lambda c: model(c).update(user_config=None), f"{MODEL}.user_config: must be a mapping"),
+    "preset": (
+        lambda c: model(c)["user_config"]["presets"]["hd"].update(steps=0),
+        f"{MODEL}.user_config.presets.hd.steps: ",
+    ),
+    "limit": (
+        lambda c: ingress(c)["user_config"]["models"][0]["limits"].update(max_side=0),
+        f"{INGRESS}.user_config.models[0].limits.max_side: ",
+    ),
+    "default model": (
+        lambda c: ingress(c)["user_config"].update(default_model="x"),
+        f"{INGRESS}.user_config: default_model: 'x'",
+    ),
+    "http_options no mapping": (lambda c: c.update(http_options=8000), "http_options: must be a mapping"),
+    "port": (lambda c: c["http_options"].update(port="http"), "http_options.port: "),
+    "host": (lambda c: c["http_options"].update(host=127), "http_options.host: "),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_with_its_key_path(
+    name: str, content: dict[str, Any], read: Callable[[object], ServeFile]
+) -> None:
+    change, expected = MISTAKES[name]
+    read(content)
+    change(content)
+    with pytest.raises(ConfigError) as refused:
+        read(copy.deepcopy(content))  # without what YAML would write as an alias
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(expected)
+
+
+def test_all_mistakes_are_told(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:
+    for name in ("args misspelt", "preset", "limit", "http_options no mapping"):
+        MISTAKES[name][0](content)
+    with pytest.raises(ConfigError) as refused:
+        read(content)
+    assert sorted(line.partition(": ")[0] for line in str(refused.value).splitlines()) == [
+        "applications[0].deployments[0].user_config.models[0].limits.max_side",
+        "applications[1].args",
+        "applications[1].deployments[0].user_config.presets.hd.steps",
+        "http_options",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "a: b: c", "\t", "a: !!python/object:os.system {}", "day: 2026-02-30", "? [a]\n: b", b"\xff\xfe\xff", b"\0"],
+)
+def test_what_is_not_yaml(text: str | bytes, read: Callable[[object], ServeFile]) -> None:
+    with pytest.raises(ConfigError, match="not YAML"):
+        read(text)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "- a", "words", "3"])
+def test_what_is_no_mapping(text: str, read: Callable[[object], ServeFile]) -> None:
+    with pytest.raises(ConfigError, match="the file: must be a mapping"):
+        read(text)
+
+
+def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_serve_file(tmp_path / "absent.yaml")
+    with pytest.raises(IsADirectoryError):
+        read_serve_file(tmp_path)
+
+
+def test_small_models_are_found_wherever_they_are_named(
+    content: dict[str, Any], read: Callable[[object], ServeFile]
+) -> None:
+    arguments(content)["vae"] = {"source": "small:vae"}
+    another = copy.deepcopy(content["applications"][1])
+    another["args"] = {"family": "sdxl", "weights": {"source": "/models/sdxl"}}
+    content["applications"].append(another)
+    assert read(content).small_models == ("sdxl", "vae")
+
+
+def test_host_and_port_are_those_of_serve_where_the_file_has_none(
+    content: dict[str, Any], read: Callable[[object], ServeFile]
+) -> None:
+    del content["http_options"]
+    file = read(content)
+    assert (file.host, file.port) == ("127.0.0.1", 8000)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://localhost:81"),
+        ("0.0.0.0", "http://localhost:81"),
+        ("easel.test", "http://easel.test:81"),
+    ],
+)
+def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
+    assert ServeFile(host=host, port=81, small_models=()).url == url

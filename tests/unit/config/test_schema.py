@@ -1,0 +1,198 @@
+"""What the configuration takes and refuses, and how it says so."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from config import schema
+from config.schema import (
+    Batching,
+    ImageStoreConfig,
+    IngressConfig,
+    IngressSettings,
+    Limits,
+    ModelConfig,
+    ModelRoute,
+    ModelSettings,
+    Preset,
+    Strict,
+    Weights,
+)
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODELS = [model for _, model in inspect.getmembers(schema, inspect.isclass) if issubclass(model, BaseModel)]
+OURS = [model for model in MODELS if model.__module__ == schema.__name__]
+
+
+def presets(**changed: Any) -> dict[str, Any]:
+    words = ["smooth", "standard", "hd", "low", "medium", "high"]
+    return {word: {"steps": 8, "guidance_scale": 5.0} for word in words} | changed
+
+
+def routes(*models: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"application": "sdxl", "family": "sdxl"} | model for model in models]
+
+
+def mistake(model: type[BaseModel], values: Any) -> tuple[str, str]:
+    """The key path and the message of the one mistake in `values`."""
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate(values)
+    (error,) = refused.value.errors()
+    return ".".join(map(str, error["loc"])), error["msg"]
+
+
+@pytest.mark.parametrize("model", OURS)
+def test_every_model_is_frozen_and_takes_no_unknown_key(model: type[BaseModel]) -> None:
+    assert issubclass(model, Strict)
+    assert model.model_config["frozen"] is True
+    assert model.model_config["extra"] == "forbid"
+
+
+def test_a_setting_cannot_be_changed_in_place() -> None:
+    limits = Limits()
+    with pytest.raises(ValidationError, match="frozen"):
+        limits.max_side = 1  # type: ignore[misc]
+
+
+def test_an_unknown_key_is_told_with_its_path_and_likely_spelling() -> None:
+    path, message = mistake(ModelSettings, {"presets": presets(hd={"steps": 8, "guidance_scal": 5})})
+    assert path == "presets.hd"
+    assert "unknown key 'guidance_scal'; did you mean 'guidance_scale'?" in message
+
+
+def test_an_unknown_key_like_no_other_is_told_with_the_known_ones() -> None:
+    path, message = mistake(Batching, {"colour": "red"})
+    assert path == ""
+    assert "unknown key 'colour'; known: max_rows, max_running, max_queued" in message
+
+
+def test_a_key_that_is_no_text_is_unknown_too() -> None:
+    assert "unknown key '8'" in mistake(Batching, {8: 8})[1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"source": "owner/name", "revision": COMMIT},
+        {"source": "owner/name", "revision": COMMIT, "variant": "fp16"},
+        {"source": "./models/sdxl"},
+        {"source": "~/sdxl"},
+        {"source": "/models"},
+        {"source": "../sdxl"},
+        {"source": "small:sdxl"},
+        {"source": "models/of/mine"},
+    ],
+)
+def test_weights_that_are_taken(values: dict[str, str]) -> None:
+    assert Weights.model_validate(values).model_dump(exclude_none=True) == values
+
+
+def test_a_hub_repository_must_be_pinned() -> None:
+    assert "must be pinned to a 40-digit commit" in mistake(Weights, {"source": "owner/name"})[1]
+
+
+@pytest.mark.parametrize("revision", ["main", COMMIT[:-1], COMMIT + "0", COMMIT.upper(), COMMIT + "\n", ""])
+def test_a_revision_is_a_whole_commit(revision: str) -> None:
+    assert mistake(Weights, {"source": "owner/name", "revision": revision})[0] == "revision"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"name": "Paint"}, {"name": "paint"}),
+        ({"name": "paint"}, {"name": "other", "aliases": ["PAINT"]}),
+        ({"name": "paint", "aliases": ["brush"]}, {"name": "other", "aliases": ["Brush"]}),
+        ({"name": "paint", "aliases": ["Paint"]}, {"name": "other"}),
+    ],
+)
+def test_names_and_aliases_are_unique_without_case(first: dict[str, Any], second: dict[str, Any]) -> None:
+    _, message = mistake(IngressSettings, {"models": routes(first, second), "default_model": first["name"]})
+    assert "names two models" in message
+
+
+def test_the_default_model_must_be_known() -> None:
+    _, message = mistake(IngressSettings, {"models": routes({"name": "paint"}), "default_model": "pain"})
+    assert "default_model: 'pain'" in message
+
+
+@pytest.mark.parametrize("default", ["paint", "PAINT", "brush", "Brush"])
+def test_the_default_model_is_a_name_or_alias_without_case(default: str) -> None:
+    models = routes({"name": "Paint", "aliases": ["brush"]})
+    assert IngressSettings.model_validate({"models": models, "default_model": default}).default_model == default
+
+
+def test_an_ingress_without_models_is_refused() -> None:
+    with pytest.raises(ValidationError, match="models"):
+        IngressSettings.model_validate({"models": [], "default_model": "paint"})
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), "nan", "inf"])
+@pytest.mark.parametrize(
+    ("model", "key"),
+    [
+        (Preset, "guidance_scale"),
+        (Limits, "max_aspect"),
+        (ModelSettings, "watchdog_seconds"),
+        (IngressSettings, "deadline_seconds"),
+        (ImageStoreConfig, "sweep_seconds"),
+    ],
+)
+def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, number: float | str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate({key: number})
+    assert (key,) in [error["loc"] for error in refused.value.errors()]
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "taken", "refused"),
+    [
+        (Preset, "steps", [1, 100], [0, 101, 1.5, None]),
+        (Preset, "guidance_scale", [0, 30], [-0.1, 30.1]),
+        (Preset, "scheduler", ["default", "dpm++"], ["dpm", ""]),
+        (Limits, "min_side", [1], [0, -1]),
+        (Limits, "max_side", [1], [0]),
+        (Limits, "max_pixels", [1], [0]),
+        (Limits, "max_aspect", [0.5], [0]),
+        (Limits, "max_steps", [1, 100], [0, 101]),
+        (Limits, "default_size", ["8x8", "1024x512"], ["1024", "0x8", "8x", "8x8x8", "08x8", "8 x 8", "٨x8", "8x8\n"]),
+        (Batching, "max_rows", [1, None], [0]),
+        (Batching, "max_running", [1], [0, None]),
+        (Batching, "max_queued", [0], [-1]),
+        (ModelConfig, "family", ["sdxl"], ["flux", None]),
+        (ModelConfig, "dtype", ["float16"], ["half"]),
+        (ModelConfig, "device", ["auto", "cpu", "cuda", "cuda:12", "mps"], ["gpu", "cuda:", "cuda:x", "cpu\n"]),
+        (ModelConfig, "torch_threads", [1, None], [0]),
+        (ModelConfig, "warm_up_sizes", [[], ["8x8", "16x8"]], [["8x8", "256"], ["8x8x8"], "8x8"]),
+        (ModelRoute, "name", ["a"], [""]),
+        (ModelRoute, "application", ["a"], [""]),
+        (IngressSettings, "public_url", ["https://easel.test/base", None], ["easel.test", "ftp://easel.test"]),
+        (IngressSettings, "deadline_seconds", [0.1], [0]),
+        (ModelSettings, "watchdog_seconds", [0.1], [0]),
+        (ImageStoreConfig, "url", ["memory://x"], [""]),
+        (ImageStoreConfig, "lifetime_seconds", [1], [0, 0.5]),
+        (ImageStoreConfig, "sweep_seconds", [0.5], [0]),
+        (IngressConfig, "max_body_bytes", [1], [0]),
+        (Weights, "source", ["x"], [""]),
+    ],
+)
+def test_bounds(model: type[BaseModel], key: str, taken: list[Any], refused: list[Any]) -> None:
+    def is_blamed(value: Any) -> bool:
+        """Other keys may be missing; only this one is looked at."""
+        try:
+            model.model_validate({key: value})
+        except ValidationError as error:
+            return key in [found["loc"][0] for found in error.errors() if found["loc"]]
+        return False
+
+    assert [value for value in taken if is_blamed(value)] == []
+    assert [value for value in refused if not is_blamed(value)] == []
+
+
+def test_every_quality_needs_a_preset() -> None:
+    without_hd = presets()
+    del without_hd["hd"]
+    assert mistake(ModelSettings, {"presets": without_hd})[0] == "presets.hd"
