@@ -27,12 +27,14 @@ def generate(size: str) -> None:
     urllib.request.urlopen(request, timeout=120).read()  # noqa: S310
 
 
-def memory_of_session(session: int) -> int:
-    """Bytes of PSS of all processes of one session: Ray's are all in the session of the command that starts them."""
+def memory_of(service: int) -> int:
+    """Bytes of PSS of the launcher and of the session of `serve run`, its child, which all of Ray's processes share."""
+    children = Path(f"/proc/{service}/task/{service}/children").read_text().split()
+    sessions = {os.getsid(int(process)) for process in (service, *children)}
     total = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.getsid(int(process.name)) == session:
+            if os.getsid(int(process.name)) in sessions:
                 rollup = (process / "smaps_rollup").read_text()
                 total += int(rollup.split("Pss:")[1].split()[0]) * 1024
         except (OSError, IndexError):
@@ -62,7 +64,7 @@ def main() -> None:
             before = time.monotonic()
             generate(size)
             print(f"a picture of {size}: {time.monotonic() - before:.2f} s")
-        memory = memory_of_session(os.getsid(service.pid))
+        memory = memory_of(service.pid)
         print(f"first picture after {first:.1f} s, {memory / 2**30:.2f} GiB on {os.cpu_count()} cores")
         print(json.dumps({"seconds_to_first_picture": round(first, 1), "gibibytes": round(memory / 2**30, 2)}))
     finally:

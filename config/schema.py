@@ -138,8 +138,8 @@ class ModelRoute(Strict):
 class IngressSettings(Strict):
     """`user_config` of the ingress."""
 
-    models: tuple[ModelRoute, ...] = Field(min_length=1)
-    default_model: str
+    models: tuple[ModelRoute, ...]
+    default_model: str = Field(description="One of the models, so that there is at least one.")
     public_url: HttpUrl | None = Field(
         default=None, description="Base of picture links; default: the origin that the request came to."
     )

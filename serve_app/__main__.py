@@ -41,13 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Small models: {', '.join(names)}", flush=True)
         build_small_models(names)
     print("Starting Ray Serve; the first start on a machine takes the longest.", flush=True)
+    # Handled before the child starts, so that it does not inherit an ignored SIGINT, as from a shell's `&`; and it gets a
+    # session of its own, so that Ctrl-C reaches it once, through us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: serve.send_signal(signal.SIGINT))
     serve = subprocess.Popen(
         [sys.executable, "-m", "ray.serve.scripts", "run", options.config],
         cwd=ROOT,
         env=_environment(),
+        start_new_session=True,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: serve.send_signal(signal.SIGINT))
     if _tell_until_ready(file, serve):
         _say_ready(file.url)
     elif serve.poll() is None:  # it would keep running with an application that failed

@@ -1,0 +1,64 @@
+"""What is repainted: 255; what is kept: 0. The rules are those of the HTTP contract."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deployments.errors import InvalidRequest
+from deployments.imaging.masks import mask_of
+
+SIZE = (3, 1)
+OPAQUE = Image.new("RGB", SIZE, "red")
+
+
+def with_alpha(*alpha: int, colour: int = 0) -> Image.Image:
+    return Image.fromarray(np.array([[(colour, colour, colour, value) for value in alpha]], np.uint8))
+
+
+def values(mask: Image.Image | None) -> list[int]:
+    assert mask is not None
+    assert (mask.mode, mask.size) == ("L", SIZE)
+    return [int(value) for value in np.asarray(mask).ravel()]
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_transparent_is_repainted_whatever_the_colour(colour: int) -> None:
+    assert values(mask_of(OPAQUE, with_alpha(0, 255, 55, colour=colour))) == [255, 0, 200]
+
+
+def test_white_is_repainted_where_the_mask_has_no_transparency() -> None:
+    grey = np.array([[0, 255, 128]], np.uint8)
+    assert values(mask_of(OPAQUE, Image.fromarray(np.stack([grey] * 3, axis=-1)))) == [0, 255, 128]
+    assert values(mask_of(OPAQUE, Image.fromarray(grey))) == [0, 255, 128]
+
+
+def test_the_transparent_part_of_the_image_is_repainted_where_there_is_no_mask() -> None:
+    assert values(mask_of(with_alpha(255, 0, 255), None)) == [0, 255, 0]
+
+
+def test_a_mask_counts_and_not_the_transparency_of_the_image() -> None:
+    assert values(mask_of(with_alpha(0, 0, 0), with_alpha(255, 255, 0))) == [0, 0, 255]
+
+
+def test_without_mask_and_transparency_the_whole_picture_is_changed() -> None:
+    assert mask_of(OPAQUE, None) is None
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 3), (3, 2), (2, 1), (300, 100)])
+def test_other_sizes_are_refused_and_both_are_named(mode: str, size: tuple[int, int]) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        mask_of(OPAQUE, Image.new(mode, size))
+    assert refused.value.param == "mask"
+    assert "3x1" in refused.value.message
+    assert f"{size[0]}x{size[1]}" in refused.value.message
+
+
+def test_the_pictures_given_stay_as_they_are() -> None:
+    image, mask = with_alpha(255, 0, 255), with_alpha(0, 255, 0)
+    before = image.tobytes(), mask.tobytes()
+    mask_of(image, mask)
+    mask_of(image, None)
+    assert (image.tobytes(), mask.tobytes()) == before

@@ -1,0 +1,231 @@
+"""The backend on a cluster, with a folder for a store and no cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from config.schema import ImageStoreConfig, IngressConfig, ModelRoute
+from deployments.errors import ModelUnavailable, StoreUnavailable
+from deployments.types import ImageRequest, ImageResult
+from serve_app import errors
+from serve_app import service as service_module
+from serve_app.backend import ModelState
+from serve_app.images import routes
+from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE
+from serve_app.service import Service
+
+pytestmark = pytest.mark.anyio
+
+BASE = "http://easel.test"
+SETTINGS: dict[str, Any] = {
+    "models": [{"name": "paint", "application": "sdxl", "family": "sdxl"}],
+    "default_model": "paint",
+}
+LIFETIME = 3600
+
+
+def result(output_format: Any = "png") -> ImageResult:
+    return ImageResult(
+        image=b"picture in " + output_format.encode(),
+        output_format=output_format,
+        width=64,
+        height=64,
+        seed=7,
+        steps=4,
+        guidance_scale=5.0,
+        queue_seconds=0,
+        inference_seconds=0.1,
+    )
+
+
+class Clock:
+    """Stands in for the module `time` where pictures are kept and served."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SIGNING_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    create = routes.create_router
+    monkeypatch.setattr(service_module, "time", clock)
+    monkeypatch.setattr(service_module, "create_router", lambda *parts: create(*parts, clock=clock.time))
+    return clock
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Service]:
+    def make_one(**images: Any) -> Service:
+        config = ImageStoreConfig(**{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **images})
+        return Service(IngressConfig(images=config, max_body_bytes=1234))
+
+    return make_one
+
+
+@pytest.fixture
+def service(make: Callable[..., Service], clock: Clock) -> Service:
+    return make()
+
+
+@pytest.fixture
+async def client(service: Service, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI()
+    errors.install(app)
+    app.include_router(service.images_router)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+async def test_a_kept_picture_is_served_by_its_link(
+    output_format: str, service: Service, client: httpx.AsyncClient
+) -> None:
+    url = await service.keep(result(output_format), BASE)
+    assert httpx.URL(url).path.endswith(f".{output_format}")
+    response = await client.get(url)
+    assert response.status_code == 200
+    assert response.content == f"picture in {output_format}".encode()
+    assert response.headers["content-type"] == f"image/{output_format}"
+
+
+async def test_every_picture_has_a_link_of_its_own(service: Service) -> None:
+    assert await service.keep(result(), BASE) != await service.keep(result(), BASE)
+
+
+async def test_a_link_answers_for_its_lifetime_and_no_longer(
+    service: Service, client: httpx.AsyncClient, clock: Clock
+) -> None:
+    url = await service.keep(result(), BASE)
+    clock.now += LIFETIME - 1
+    assert (await client.get(url)).status_code == 200
+    clock.now += 1
+    response = await client.get(url)
+    assert response.status_code == 410
+    assert response.json()["error"]["code"] == "url_expired"
+
+
+async def test_a_changed_link_is_refused(service: Service, client: httpx.AsyncClient) -> None:
+    url = httpx.URL(await service.keep(result(), BASE))
+    later = url.copy_set_param("expires", str(int(url.params["expires"]) + 1))
+    assert (await client.get(later)).status_code == 403
+
+
+async def test_replicas_with_one_store_serve_each_others_links(
+    make: Callable[..., Service], client: httpx.AsyncClient
+) -> None:
+    another = make()
+    assert (await client.get(await another.keep(result(), BASE))).status_code == 200
+
+
+async def test_the_event_loop_is_free_while_a_picture_is_kept(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service._store, "put", lambda *_: time.sleep(0.2) or "1-x.png")
+    keeping = asyncio.create_task(service.keep(result(), BASE))
+    turns = 0
+    while not keeping.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert turns > 3
+
+
+async def test_a_store_that_fails_later_is_told(service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    folder.touch()
+    with pytest.raises(StoreUnavailable):
+        await service.keep(result(), BASE)
+
+
+def test_a_store_that_cannot_be_written_is_found_at_the_start(make: Callable[..., Service], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match="The image store does not answer"):
+        make(url=str(tmp_path / "file" / "pictures"))
+
+
+def test_a_store_of_an_unknown_kind_is_found_at_the_start(make: Callable[..., Service]) -> None:
+    with pytest.raises(ValueError, match="nonsense"):
+        make(url="nonsense://pictures")
+
+
+async def test_expired_pictures_are_swept(service: Service, clock: Clock, tmp_path: Path) -> None:
+    await service.keep(result(), BASE)
+    clock.now = time.time() + 10 * LIFETIME
+    live = httpx.URL(await service.keep(result(), BASE)).path.rpartition("/")[2]
+    service._store.put(b"old", "png", int(time.time()) - GRACE_SECONDS - 1)
+    sweeping = asyncio.create_task(service.sweep_pictures())
+    ends = time.monotonic() + 30
+    while len(list((tmp_path / "pictures").glob("*.png"))) > 2 and time.monotonic() < ends:
+        await asyncio.sleep(0.005)
+    sweeping.cancel()
+    left = {path.name for path in (tmp_path / "pictures").glob("*.png")}
+    assert live in left
+    assert len(left) == 2
+
+
+class TestSettings:
+    def test_are_required(self, service: Service) -> None:
+        with pytest.raises(ModelUnavailable, match="user_config"):
+            service.settings()
+
+    async def test_are_required_for_readiness(self, service: Service) -> None:
+        with pytest.raises(ModelUnavailable):
+            await service.readiness()
+
+    def test_apply_in_place(self, service: Service) -> None:
+        service.configure(SETTINGS)
+        assert service.settings().deadline_seconds == 240
+        service.configure({**SETTINGS, "deadline_seconds": 9})
+        assert service.settings().deadline_seconds == 9
+
+    @pytest.mark.parametrize("wrong", [{}, {**SETTINGS, "default_model": "x"}, {**SETTINGS, "modles": []}])
+    def test_with_a_mistake_raise_and_keep_the_old(self, service: Service, wrong: dict[str, Any]) -> None:
+        service.configure(SETTINGS)
+        before = service.settings()
+        with pytest.raises(ValidationError):
+            service.configure(wrong)
+        assert service.settings() is before
+
+
+def test_the_limit_on_bodies_is_the_configured_one(service: Service) -> None:
+    assert service.max_body_bytes == 1234
+
+
+async def test_readiness_asks_about_the_configured_models(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(models: tuple[ModelRoute, ...]) -> dict[str, ModelState]:
+        return {route.name: ModelState(True, route.application) for route in models}
+
+    monkeypatch.setattr(service_module, "readiness", ask)
+    service.configure(SETTINGS)
+    assert await service.readiness() == {"paint": ModelState(True, "sdxl")}
+
+
+async def test_requests_go_through_the_dispatcher(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dispatch(*arguments: object) -> object:
+        return arguments
+
+    monkeypatch.setattr(service._dispatcher, "generate", dispatch)
+    service.configure(SETTINGS)
+    (route,) = service.settings().models
+    asked = ImageRequest(request_id="r", model="paint", prompt="otter", width=64, height=64, seed=7, deadline=0)
+    assert await service.generate(route, asked) == (route, asked)

@@ -1,0 +1,535 @@
+"""The deployment of a model, without Ray and with a toy for a model: what reaches it, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+from ray.serve import Application
+from torch import Tensor, nn
+
+from config.schema import ModelConfig
+from deployments import diffusion
+from deployments.diffusion import Diffusion
+from deployments.engine.collate import MergeRules
+from deployments.engine.engine import DiffusionEngine, StepCallback
+from deployments.engine.shared_module import share
+from deployments.errors import (
+    DeadlineExceeded,
+    EaselError,
+    GenerationFailed,
+    ImageRejected,
+    InvalidOutput,
+    InvalidRequest,
+    ModelUnavailable,
+    Overloaded,
+)
+from deployments.models.protocol import GenerationInputs
+from deployments.types import ImageRequest, ImageResult, Progress
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 30  # for what takes milliseconds: only a hang takes longer
+ARGUMENTS: dict[str, Any] = {"family": "sdxl", "weights": {"source": "small:sdxl"}, "device": "cpu"}
+
+
+def settings(**changed: Any) -> dict[str, Any]:
+    """A user_config whose presets differ from each other in everything."""
+    presets = {
+        "smooth": {"steps": 3, "guidance_scale": 1.0},
+        "standard": {"steps": 4, "guidance_scale": 2.0, "scheduler": "ddim"},
+        "hd": {"steps": 5, "guidance_scale": 3.0, "scheduler": "euler"},
+        "low": {"steps": 6, "guidance_scale": 4.0, "scheduler": "dpm++"},
+        "medium": {"steps": 7, "guidance_scale": 5.0, "scheduler": "unipc"},
+        "high": {"steps": 8, "guidance_scale": 6.0, "scheduler": "euler_ancestral"},
+    }
+    return {"presets": presets, **changed}
+
+
+def request(**changed: Any) -> ImageRequest:
+    values = {"request_id": "r", "model": "toy", "prompt": "otter", "width": 16, "height": 8, "seed": 7}
+    return ImageRequest(**{**values, "deadline": time.time() + SECONDS, **changed})
+
+
+class ToyNetwork(nn.Module):
+    """Adds one to every value, when its gate is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def forward(self, sample: Tensor) -> Tensor:
+        self.entered.set()
+        assert self.gate.wait(SECONDS)
+        return sample + 1
+
+
+class Toy:
+    """A model whose picture is as bright as the number of its steps; a test sets `failure`."""
+
+    def __init__(self) -> None:
+        self.network = ToyNetwork()
+        self.seen: list[GenerationInputs] = []
+        self.configs: list[ModelConfig] = []
+        self.failure: Exception | None = None
+        self._shared = share(self.network, "toy", {"forward": MergeRules()}, denoises=True)
+
+    def load(self, config: ModelConfig, engine: DiffusionEngine) -> Toy:
+        self.configs.append(config)
+        return self
+
+    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> NDArray[np.uint8]:
+        self.seen.append(inputs)
+        sample = torch.zeros(1, 3, inputs.height, inputs.width)
+        on_step(0, inputs.steps)
+        for step in range(inputs.steps):
+            sample = self._shared(sample)
+            on_step(step + 1, inputs.steps)
+        if self.failure:
+            raise self.failure
+        return sample[0].permute(1, 2, 0).numpy().astype(np.uint8)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    toy = Toy()
+    monkeypatch.setattr(diffusion, "load_factory", lambda _family: toy.load)
+    return toy
+
+
+@pytest.fixture
+def make(toy: Toy) -> Iterator[Callable[..., Diffusion]]:
+    """Makes deployments and stops their engines at the end."""
+    made: list[Diffusion] = []
+
+    def make_one(**arguments: Any) -> Diffusion:
+        made.append(Diffusion(ModelConfig.model_validate(ARGUMENTS | arguments)))
+        return made[-1]
+
+    yield make_one
+    toy.network.gate.set()
+    for each in made:
+        each._engine.stop()
+
+
+@pytest.fixture
+def model(make: Callable[..., Diffusion]) -> Diffusion:
+    model = make()
+    model.reconfigure(settings())
+    return model
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    ends = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.005)
+
+
+def png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_the_result_is_the_encoded_picture_and_what_made_it(model: Diffusion) -> None:
+    result = await model.generate(request())
+    with Image.open(io.BytesIO(result.image)) as image:
+        assert (image.format, image.size) == ("PNG", (16, 8))
+        assert np.asarray(image).min() == np.asarray(image).max() == 3
+    assert (result.width, result.height, result.seed) == (16, 8, 7)
+    assert (result.steps, result.guidance_scale, result.output_format) == (3, 1.0, "png")
+    assert 0 <= result.queue_seconds < SECONDS
+    assert 0 < result.inference_seconds < SECONDS
+    assert pickle.loads(pickle.dumps(result)) == result
+
+
+@pytest.mark.parametrize(("output_format", "expected"), [("jpeg", "JPEG"), ("webp", "WEBP")])
+async def test_the_format_is_the_one_asked_for(model: Diffusion, output_format: str, expected: str) -> None:
+    result = await model.generate(request(output_format=output_format, output_compression=50))
+    assert result.output_format == output_format
+    with Image.open(io.BytesIO(result.image)) as image:
+        assert image.format == expected
+
+
+async def test_compression_reaches_the_encoder(model: Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diffusion, "encode", lambda _picture, form, compression: f"{form} {compression}".encode())
+    assert (await model.generate(request(output_format="webp", output_compression=42))).image == b"webp 42"
+
+
+async def test_everything_that_was_asked_for_reaches_the_model(model: Diffusion, toy: Toy) -> None:
+    await model.generate(request(negative_prompt="cat", seed=2**63 - 1, strength=0.25))
+    assert toy.seen == [
+        GenerationInputs(
+            prompt="otter",
+            negative_prompt="cat",
+            width=16,
+            height=8,
+            seed=2**63 - 1,
+            steps=3,
+            guidance_scale=1.0,
+            scheduler="default",
+            image=None,
+            mask=None,
+            strength=0.25,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("quality", "expected"),
+    [
+        ("smooth", (3, 1.0, "default")),
+        ("auto", (3, 1.0, "default")),
+        ("standard", (4, 2.0, "ddim")),
+        ("hd", (5, 3.0, "euler")),
+        ("low", (6, 4.0, "dpm++")),
+        ("medium", (7, 5.0, "unipc")),
+        ("high", (8, 6.0, "euler_ancestral")),
+    ],
+)
+async def test_quality_is_a_preset(
+    model: Diffusion, toy: Toy, quality: str, expected: tuple[int, float, str]
+) -> None:
+    result = await model.generate(request(quality=quality))
+    (inputs,) = toy.seen
+    assert (inputs.steps, inputs.guidance_scale, inputs.scheduler) == expected
+    assert (result.steps, result.guidance_scale) == expected[:2]
+
+
+@pytest.mark.parametrize("guidance_scale", [0, 7.5])
+async def test_explicit_numbers_win_over_the_preset(model: Diffusion, toy: Toy, guidance_scale: float) -> None:
+    result = await model.generate(request(quality="hd", steps=2, guidance_scale=guidance_scale))
+    assert (result.steps, result.guidance_scale) == (2, guidance_scale)
+    assert (toy.seen[0].steps, toy.seen[0].guidance_scale, toy.seen[0].scheduler) == (2, guidance_scale, "euler")
+
+
+class TestImages:
+    async def test_an_image_is_resized_and_keeps_its_composition(self, model: Diffusion, toy: Toy) -> None:
+        await model.generate(request(image=png(Image.new("RGB", (64, 64), "red"))))
+        (inputs,) = toy.seen
+        assert inputs.image is not None
+        assert (inputs.image.mode, inputs.image.size) == ("RGB", (16, 8))
+        assert inputs.image.getpixel((3, 3)) == (255, 0, 0)
+        assert (inputs.mask, inputs.strength) == (None, 0.6)
+
+    async def test_a_mask_is_resized_and_repaints_all_inside(self, model: Diffusion, toy: Toy) -> None:
+        mask = Image.new("L", (64, 64), 0)
+        mask.paste(255, (0, 0, 32, 64))
+        await model.generate(request(image=png(Image.new("RGB", (64, 64), "red")), mask=png(mask)))
+        (inputs,) = toy.seen
+        assert inputs.mask is not None
+        assert (inputs.mask.mode, inputs.mask.size) == ("L", (16, 8))
+        assert np.array_equal(np.asarray(inputs.mask), [[255] * 8 + [0] * 8] * 8)  # no grey where the two meet
+        assert inputs.strength == 1.0
+
+    async def test_a_transparent_part_is_a_mask(self, model: Diffusion, toy: Toy) -> None:
+        image = Image.new("RGBA", (16, 8), (255, 0, 0, 255))
+        image.putpixel((2, 1), (255, 0, 0, 0))
+        await model.generate(request(image=png(image)))
+        (inputs,) = toy.seen
+        assert inputs.image is not None
+        assert inputs.image.mode == "RGB"
+        assert inputs.mask is not None
+        assert np.argwhere(np.asarray(inputs.mask)).tolist() == [[1, 2]]
+
+    async def test_an_opaque_alpha_channel_is_none(self, model: Diffusion, toy: Toy) -> None:
+        await model.generate(request(image=png(Image.new("RGBA", (16, 8), "red"))))
+        assert (toy.seen[0].mask, toy.seen[0].strength) == (None, 0.6)
+
+    async def test_an_explicit_strength_wins(self, model: Diffusion, toy: Toy) -> None:
+        image, mask = png(Image.new("RGB", (8, 8))), png(Image.new("L", (8, 8), 255))
+        await model.generate(request(image=image, strength=0.9))
+        await model.generate(request(image=image, mask=mask, strength=0.3))
+        assert [inputs.strength for inputs in toy.seen] == [0.9, 0.3]
+
+    @pytest.mark.parametrize(
+        ("image", "mask", "error", "param"),
+        [
+            (b"no picture", None, ImageRejected, "image"),
+            (png(Image.new("RGB", (8, 8))), b"no picture", ImageRejected, "mask"),
+            (png(Image.new("RGB", (8, 8))), png(Image.new("L", (8, 9))), InvalidRequest, "mask"),
+        ],
+    )
+    async def test_what_is_wrong_with_them_is_told_before_any_work(
+        self, model: Diffusion, toy: Toy, image: bytes, mask: bytes | None, error: type[EaselError], param: str
+    ) -> None:
+        with pytest.raises(error) as refused:
+            await model.generate(request(image=image, mask=mask))
+        assert refused.value.param == param
+        assert toy.seen == []
+
+
+async def test_after_the_deadline_no_work_is_done(model: Diffusion, toy: Toy) -> None:
+    late = request(deadline=time.time() - 0.001, image=b"never decoded")
+    with pytest.raises(DeadlineExceeded):
+        await model.generate(late)
+    with pytest.raises(DeadlineExceeded):
+        await anext(model.stream(late))
+    assert toy.seen == []
+    assert not toy.network.entered.is_set()
+
+
+async def test_errors_of_ours_pass_unchanged(model: Diffusion, toy: Toy) -> None:
+    toy.failure = InvalidOutput("Not finite.", code="own", param="steps")
+    with pytest.raises(InvalidOutput) as failed:
+        await model.generate(request())
+    assert failed.value is toy.failure
+    with pytest.raises(InvalidOutput):
+        [event async for event in model.stream(request())]
+    assert (await model.statistics()).failed == 2
+
+
+async def test_other_errors_lose_their_text(model: Diffusion, toy: Toy) -> None:
+    toy.failure = ZeroDivisionError("otter")
+    with pytest.raises(GenerationFailed) as failed:
+        await model.generate(request())
+    assert "otter" not in str(failed.value)
+
+
+async def test_a_failed_request_leaves_the_next_one_alone(model: Diffusion, toy: Toy) -> None:
+    toy.failure = InvalidOutput("Not finite.")
+    with pytest.raises(InvalidOutput):
+        await model.generate(request())
+    toy.failure = None
+    assert (await model.generate(request())).steps == 3
+
+
+class TestStream:
+    async def test_tells_each_step_and_last_the_result(self, model: Diffusion) -> None:
+        *progress, result = [event async for event in model.stream(request(steps=4))]
+        assert progress == [Progress(step=step, steps=4) for step in range(5)]
+        assert isinstance(result, ImageResult)
+        alone = await model.generate(request(steps=4))
+        assert (result.image, result.seed, result.steps) == (alone.image, alone.seed, alone.steps)
+
+    async def test_tells_a_step_before_the_next_is_done(self, model: Diffusion, toy: Toy) -> None:
+        toy.network.gate.clear()
+        async with aclosing(model.stream(request(steps=4))) as events:
+            assert await anext(events) == Progress(step=0, steps=4)
+            toy.network.gate.set()
+            assert await anext(events) == Progress(step=1, steps=4)
+
+    async def test_leaving_it_early_cancels(self, model: Diffusion, toy: Toy) -> None:
+        toy.network.gate.clear()
+        async with aclosing(model.stream(request(steps=100))) as events:
+            await anext(events)
+        toy.network.gate.set()
+        await until(lambda: model._engine.statistics().cancelled == 1)
+        assert model._engine.statistics().running == 0
+
+    async def test_cancelling_the_reader_cancels(self, model: Diffusion, toy: Toy) -> None:
+        async def read() -> list[object]:
+            return [event async for event in model.stream(request(steps=100))]
+
+        toy.network.gate.clear()
+        reader = asyncio.create_task(read())
+        await until(toy.network.entered.is_set)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        toy.network.gate.set()
+        await until(lambda: model._engine.statistics().cancelled == 1)
+
+
+async def test_cancelling_the_caller_cancels_the_work(model: Diffusion, toy: Toy) -> None:
+    toy.network.gate.clear()
+    caller = asyncio.create_task(model.generate(request(steps=100)))
+    await until(toy.network.entered.is_set)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    toy.network.gate.set()
+    await until(lambda: model._engine.statistics().cancelled == 1)
+    statistics = await model.statistics()
+    assert (statistics.finished, statistics.failed, statistics.running, statistics.waiting) == (0, 0, 0, 0)
+    assert sum(made.forwards for made in statistics.forwards.values()) == 1  # only the one that ran
+
+
+async def test_the_event_loop_is_free_while_a_picture_is_made(model: Diffusion, toy: Toy) -> None:
+    toy.network.gate.clear()
+    caller = asyncio.create_task(model.generate(request()))
+    await until(toy.network.entered.is_set)
+    assert (await asyncio.wait_for(model.statistics(), 1)).running == 1
+    toy.network.gate.set()
+    assert (await caller).steps == 3
+
+
+async def test_concurrent_requests_share_forwards(model: Diffusion, toy: Toy) -> None:
+    model.reconfigure(settings(batching={"max_rows": 8}))
+    toy.network.gate.clear()
+    callers = [asyncio.create_task(model.generate(request(seed=seed, steps=6))) for seed in range(4)]
+    await until(lambda: model._engine.statistics().waiting + model._engine.statistics().running == 4)
+    toy.network.gate.set()
+    assert [result.seed for result in await asyncio.gather(*callers)] == [0, 1, 2, 3]
+    (made,) = (await model.statistics()).forwards.values()
+    assert made.largest_batch >= 3
+    assert made.calls == 24
+
+
+class TestReconfiguring:
+    async def test_applies_to_later_requests_in_place(self, model: Diffusion, toy: Toy) -> None:
+        toy.network.gate.clear()
+        early = asyncio.create_task(model.generate(request()))
+        await until(toy.network.entered.is_set)
+        changed = settings()
+        changed["presets"]["smooth"] = {"steps": 9, "guidance_scale": 9.0, "scheduler": "ddim"}
+        model.reconfigure(changed)
+        toy.network.gate.set()
+        assert (await early).steps == 3
+        assert (await model.generate(request())).steps == 9
+        assert (toy.seen[1].guidance_scale, toy.seen[1].scheduler) == (9.0, "ddim")
+        assert len(toy.configs) == 1  # nothing was loaded again
+
+    async def test_applies_the_caps(self, model: Diffusion, toy: Toy) -> None:
+        model.reconfigure(settings(batching={"max_rows": 5, "max_running": 1, "max_queued": 0}))
+        limits = model._engine.limits
+        assert (limits.max_rows, limits.max_running, limits.max_queued) == (5, 1, 0)
+        toy.network.gate.clear()
+        first = asyncio.create_task(model.generate(request()))
+        await until(toy.network.entered.is_set)
+        with pytest.raises(Overloaded):
+            await model.generate(request())
+        toy.network.gate.set()
+        await first
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{}, settings(watchdog_seconds=0), settings(batching={"max_running": 0}), settings(presets={}), {"preset": 1}],
+    )
+    async def test_with_a_mistake_raises_and_keeps_the_old(self, model: Diffusion, wrong: dict[str, Any]) -> None:
+        before = model._engine.limits
+        with pytest.raises(ValidationError):
+            model.reconfigure(wrong)
+        assert model._engine.limits == before
+        assert (await model.generate(request())).steps == 3
+        await model.check_health()
+
+
+class TestHealth:
+    async def test_is_good(self, model: Diffusion) -> None:
+        await model.check_health()
+
+    async def test_is_bad_without_presets_and_requests_are_refused(self, make: Callable[..., Diffusion]) -> None:
+        model = make()
+        with pytest.raises(ModelUnavailable, match="user_config"):
+            await model.check_health()
+        with pytest.raises(ModelUnavailable):
+            await model.generate(request())
+
+    async def test_is_bad_when_a_forward_hangs_and_who_waits_is_answered(self, model: Diffusion, toy: Toy) -> None:
+        model.reconfigure(settings(watchdog_seconds=0.05))
+        toy.network.gate.clear()
+        caller = asyncio.create_task(model.generate(request()))
+        await until(toy.network.entered.is_set)
+        await asyncio.sleep(0.1)
+        with pytest.raises(ModelUnavailable):
+            await model.check_health()
+        with pytest.raises(ModelUnavailable):
+            await caller
+
+    async def test_is_good_while_a_forward_runs_within_the_watchdog(self, model: Diffusion, toy: Toy) -> None:
+        toy.network.gate.clear()
+        caller = asyncio.create_task(model.generate(request()))
+        await until(toy.network.entered.is_set)
+        await model.check_health()
+        toy.network.gate.set()
+        await caller
+
+    async def test_is_bad_when_the_engine_is_gone(self, model: Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(model._engine, "_schedule", lambda: 1 / 0)
+        with pytest.raises(ModelUnavailable):
+            await model.generate(request())
+        with pytest.raises(ModelUnavailable):
+            await model.check_health()
+
+
+class TestLoading:
+    def test_hands_its_config_to_the_model(self, make: Callable[..., Diffusion], toy: Toy) -> None:
+        make(dtype="float16")
+        assert [config.dtype for config in toy.configs] == ["float16"]
+
+    def test_sets_the_number_of_threads(self, make: Callable[..., Diffusion]) -> None:
+        before = torch.get_num_threads()
+        try:
+            make(torch_threads=before + 1)
+            assert torch.get_num_threads() == before + 1
+        finally:
+            torch.set_num_threads(before)
+
+    def test_warms_up_every_size_alone_and_together(self, make: Callable[..., Diffusion], toy: Toy) -> None:
+        model = make(warm_up_sizes=["16x8", "24x32"])
+        assert [(inputs.width, inputs.height) for inputs in toy.seen] == [(16, 8)] * 7 + [(24, 32)] * 7
+        assert {inputs.steps for inputs in toy.seen} == {1}
+        assert model._engine.statistics().finished == 14
+
+    def test_warms_up_nothing_by_default(self, make: Callable[..., Diffusion], toy: Toy) -> None:
+        make()
+        assert toy.seen == []
+
+    def test_fails_where_the_warm_up_fails(self, make: Callable[..., Diffusion], toy: Toy) -> None:
+        toy.failure = InvalidOutput("Not finite.")
+        with pytest.raises(InvalidOutput):
+            make(warm_up_sizes=["16x8"])
+
+    def test_fails_where_the_model_cannot_be_loaded(
+        self, make: Callable[..., Diffusion], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(config: ModelConfig, engine: DiffusionEngine) -> None:
+            raise OSError("no such weights")
+
+        monkeypatch.setattr(diffusion, "load_factory", lambda _family: fail)
+        with pytest.raises(OSError, match="no such weights"):
+            make()
+
+
+async def test_when_the_replica_goes_who_waits_is_answered(model: Diffusion, toy: Toy) -> None:
+    toy.network.gate.clear()
+    caller = asyncio.create_task(model.generate(request()))
+    await until(toy.network.entered.is_set)
+    going = asyncio.create_task(asyncio.to_thread(model.__del__))  # as Serve calls it
+    await until(lambda: model._engine._stopping)
+    toy.network.gate.set()
+    await going
+    with pytest.raises(ModelUnavailable):
+        await caller
+
+
+class TestBuild:
+    def test_makes_an_application_of_one_deployment(self) -> None:
+        application = diffusion.build(ARGUMENTS)
+        assert isinstance(application, Application)
+        deployment = application._bound_deployment
+        assert deployment.name == "Diffusion"
+        assert deployment.init_args == (ModelConfig.model_validate(ARGUMENTS),)
+        # Serve's router must not queue: the engine's own places are fewer than what Serve lets in.
+        most = 16 + 64  # the defaults of config.schema.Batching
+        assert deployment.max_ongoing_requests > most
+
+    @pytest.mark.parametrize("changed", [{"family": "flux"}, {"famly": "sdxl"}, {"weights": "x"}, {"device": "gpu"}])
+    def test_refuses_wrong_arguments(self, changed: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            diffusion.build(ARGUMENTS | changed)
+
+    def test_refuses_no_arguments(self) -> None:
+        with pytest.raises(ValidationError):
+            diffusion.build({})
