@@ -41,12 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Small models: {', '.join(names)}", flush=True)
         build_small_models(names)
     print("Starting Ray Serve; the first start on a machine takes the longest.", flush=True)
-    # Handled before the child starts, so that it does not inherit an ignored SIGINT, as from a shell's `&`; and it gets a
-    # session of its own, so that Ctrl-C reaches it once, through us.
+    # Handled before the child starts, lest it inherit an ignored SIGINT, as from a shell's `&`; and it gets a session
+    # of its own, so that Ctrl-C reaches it once, through us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: serve.send_signal(signal.SIGINT))
     serve = subprocess.Popen(
-        [sys.executable, "-m", "ray.serve.scripts", "run", options.config],
+        [sys.executable, "-m", "ray.serve.scripts", "run", str(Path(options.config).resolve())],
         cwd=ROOT,
         env=_environment(),
         start_new_session=True,

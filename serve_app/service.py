@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from config.schema import IngressConfig, IngressSettings, ModelRoute
-from deployments.errors import ModelUnavailable
+from deployments.errors import DeadlineExceeded, ModelUnavailable
 from deployments.types import ImageRequest, ImageResult
 from serve_app.backend import ModelState
 from serve_app.dispatch import Dispatcher
@@ -50,10 +51,17 @@ class Service:
         return self._settings
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
-        return await self._dispatcher.generate(route, request)
+        """As the dispatcher; but a time that ran out because the model is not there yet is not the request's fault."""
+        try:
+            return await self._dispatcher.generate(route, request)
+        except DeadlineExceeded:
+            state = (await self.readiness())[route.name]
+            if state.ready:
+                raise
+            raise ModelUnavailable(f"{route.name} is not ready: {state.description}.", retry_after_seconds=30) from None
 
     async def keep(self, result: ImageResult, base_url: str) -> str:
-        expires = int(time.time()) + self._config.images.lifetime_seconds
+        expires = math.ceil(time.time()) + self._config.images.lifetime_seconds
         name = await asyncio.to_thread(self._store.put, result.image, result.output_format, expires)
         return link(self._signer, base_url, name, expires)
 

@@ -207,9 +207,7 @@ async def test_everything_that_was_asked_for_reaches_the_model(model: Diffusion,
         ("high", (8, 6.0, "euler_ancestral")),
     ],
 )
-async def test_quality_is_a_preset(
-    model: Diffusion, toy: Toy, quality: str, expected: tuple[int, float, str]
-) -> None:
+async def test_quality_is_a_preset(model: Diffusion, toy: Toy, quality: str, expected: tuple[int, float, str]) -> None:
     result = await model.generate(request(quality=quality))
     (inputs,) = toy.seen
     assert (inputs.steps, inputs.guidance_scale, inputs.scheduler) == expected

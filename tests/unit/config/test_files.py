@@ -219,7 +219,16 @@ def test_all_mistakes_are_told(content: dict[str, Any], read: Callable[[object],
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [", "a: b: c", "\t", "a: !!python/object:os.system {}", "day: 2026-02-30", "? [a]\n: b", b"\xff\xfe\xff", b"\0"],
+    [
+        "a: [",
+        "a: b: c",
+        "\t",
+        "a: !!python/object:os.system {}",
+        "day: 2026-02-30",
+        "? [a]\n: b",
+        b"\xff\xfe\xff",
+        b"\0",
+    ],
 )
 def test_what_is_not_yaml(text: str | bytes, read: Callable[[object], ServeFile]) -> None:
     with pytest.raises(ConfigError, match="not YAML"):

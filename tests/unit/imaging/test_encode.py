@@ -53,7 +53,7 @@ def test_compression_matters(form: OutputFormat, picture: np.ndarray) -> None:
 
 
 def test_compression_does_not_matter_to_png(picture: np.ndarray) -> None:
-    assert encode(picture, "png", 0) == encode(picture, "png", 100)
+    assert len({encode(picture, "png", compression) for compression in (0, 9, 55, 100)}) == 1
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -233,10 +233,12 @@ class TestMain:
         answers: list[Answer],
         config: Callable[..., Path],
         capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         answers.append((200, {"paint": "running (1 replica)"}))
         path = config(lambda content: content["http_options"].update(port=file.port))
-        assert command.main([str(path)]) == 0
+        monkeypatch.chdir(path.parent)
+        assert command.main([path.name]) == 0
         ((arguments, options),) = started
         assert arguments == [sys.executable, "-m", "ray.serve.scripts", "run", str(path)]
         assert options["cwd"] == ROOT

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from config.schema import ImageStoreConfig, IngressConfig, ModelRoute
-from deployments.errors import ModelUnavailable, StoreUnavailable
+from deployments.errors import DeadlineExceeded, ModelUnavailable, StoreUnavailable
 from deployments.types import ImageRequest, ImageResult
 from serve_app import errors
 from serve_app import service as service_module
@@ -135,6 +135,25 @@ async def test_replicas_with_one_store_serve_each_others_links(
     assert (await client.get(await another.keep(result(), BASE))).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("ready", "expected"), [(False, ModelUnavailable), (True, DeadlineExceeded)], ids=["loading", "too slow"]
+)
+async def test_a_time_that_ran_out_is_told_from_a_model_that_is_not_there(
+    ready: bool, expected: type[Exception], service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_late(*_: object) -> ImageResult:
+        raise DeadlineExceeded("too late")
+
+    service.configure(SETTINGS)
+    monkeypatch.setattr(service._dispatcher, "generate", too_late)
+    monkeypatch.setattr(
+        service_module, "readiness", lambda _: {"paint": ModelState(ready=ready, description="deploying")}
+    )
+    request = ImageRequest(request_id="1", model="paint", prompt="a", width=64, height=64, seed=1, deadline=0)
+    with pytest.raises(expected):
+        await service.generate(service.settings().models[0], request)
+
+
 async def test_the_event_loop_is_free_while_a_picture_is_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,7 +176,12 @@ async def test_a_store_that_fails_later_is_told(service: Service, tmp_path: Path
         await service.keep(result(), BASE)
 
 
-def test_a_store_that_cannot_be_written_is_found_at_the_start(make: Callable[..., Service], tmp_path: Path) -> None:
+@pytest.mark.parametrize("secret", [None, "the secret is not in the store"])
+def test_a_store_that_cannot_be_written_is_found_at_the_start(
+    secret: str | None, make: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if secret is not None:
+        monkeypatch.setenv(SIGNING_VARIABLE, secret)
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailable, match="The image store does not answer"):
         make(url=str(tmp_path / "file" / "pictures"))
