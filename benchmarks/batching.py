@@ -74,7 +74,7 @@ def one_by_one(asked: list[GenerationInputs]) -> list[float]:
 def through_the_engine(asked: list[GenerationInputs]) -> list[float]:
     """The same for the engine; its row caps are learned from a first round that does not count."""
     engine = DiffusionEngine(EngineLimits(max_running=len(asked), max_queued=len(asked)))
-    model = StableDiffusionXL(CONFIG, engine)
+    model = StableDiffusionXL(CONFIG)
     engine.start()
     answered: list[float] = []
     for counts in (False, True):

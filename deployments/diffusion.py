@@ -17,23 +17,22 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from ray import serve
 from ray.serve import Application
 
 from config.schema import ModelConfig, ModelSettings, Preset
-from deployments.errors import DeadlineExceeded, ModelUnavailable
+from deployments.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
 from deployments.imaging.decode import decode
 from deployments.imaging.encode import encode
 from deployments.imaging.masks import mask_of
 from deployments.models.protocol import GenerationInputs
 from deployments.models.registry import load_factory
-from deployments.types import ImageRequest, ImageResult, Progress
+from deployments.types import ImageRequest, ImageResult, Progress, StepCallback
 
 if TYPE_CHECKING:
-    from deployments.engine.engine import StepCallback
+    from torch import Tensor
+
     from deployments.engine.job import Job
     from deployments.engine.statistics import EngineStatistics
 
@@ -58,7 +57,7 @@ class Diffusion:
         started_at = time.monotonic()
         self._settings: ModelSettings | None = None
         self._engine = DiffusionEngine()
-        self._model = load_factory(config.family)(config, self._engine)
+        self._model = load_factory(config.family)(config)
         self._engine.start()
         logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
         self._warm_up(config.warm_up_sizes)
@@ -74,7 +73,7 @@ class Diffusion:
     async def generate(self, request: ImageRequest) -> ImageResult:
         """The picture. Raises an EaselError; cancelling the call stops the work."""
         inputs = await asyncio.to_thread(self._inputs_of, request)
-        with self._running(inputs, lambda _step, _steps: None) as job:
+        with self._running(request, inputs, lambda _step, _steps: None) as job:
             return await _result_of(job, request, inputs)
 
     async def stream(self, request: ImageRequest) -> AsyncIterator[Progress | ImageResult]:
@@ -85,7 +84,7 @@ class Diffusion:
         def tell(event: Progress | None) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        with self._running(inputs, lambda step, steps: tell(Progress(step=step, steps=steps))) as job:
+        with self._running(request, inputs, lambda *at: tell(Progress(step=at[0], steps=at[1]))) as job:
             job.future.add_done_callback(lambda _: tell(None))
             while (event := await events.get()) is not None:
                 yield event
@@ -104,15 +103,15 @@ class Diffusion:
             self._engine.stop()
 
     @contextmanager
-    def _running(self, inputs: GenerationInputs, on_step: StepCallback) -> Iterator[Job[NDArray[np.uint8]]]:
-        def generate(report: StepCallback) -> NDArray[np.uint8]:
+    def _running(self, request: ImageRequest, inputs: GenerationInputs, on_step: StepCallback) -> Iterator[Job[Tensor]]:
+        def generate(report: StepCallback) -> Tensor:
             def report_and_tell(step: int, steps: int) -> None:
                 report(step, steps)
                 on_step(step, steps)
 
             return self._model.generate(inputs, report_and_tell)
 
-        job = self._engine.submit(generate)
+        job = self._engine.submit(generate, seconds=request.deadline - time.time())
         try:
             yield job
         finally:
@@ -122,28 +121,27 @@ class Diffusion:
         if time.time() >= request.deadline:
             raise DeadlineExceeded("The request's time was up before it reached the model.")
         preset = _preset(self._current_settings(), request)
-        image = mask = None
-        strength = _IMAGE_TO_IMAGE_STRENGTH
-        if request.image is not None:
-            size = (request.width, request.height)
-            sent = decode(request.image, param="image")
-            sent_mask = None if request.mask is None else decode(request.mask, param="mask")
-            mask = mask_of(sent, sent_mask)
-            image = sent.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-            if mask is not None:
-                mask, strength = mask.resize(size, Image.Resampling.NEAREST), _INPAINTING_STRENGTH
+        image, mask = _pictures(request)
+        steps = preset.steps if request.steps is None else request.steps
+        usual_strength = _IMAGE_TO_IMAGE_STRENGTH if mask is None else _INPAINTING_STRENGTH
+        strength = usual_strength if request.strength is None else request.strength
+        if image is not None and int(steps * strength) < 1:
+            raise InvalidRequest(
+                f"strength: {strength:g} of {steps} steps leaves none; at least {1 / steps:.2g} is needed.",
+                param="strength",
+            )
         return GenerationInputs(
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
             width=request.width,
             height=request.height,
             seed=request.seed,
-            steps=preset.steps if request.steps is None else request.steps,
+            steps=steps,
             guidance_scale=preset.guidance_scale if request.guidance_scale is None else request.guidance_scale,
             scheduler=preset.scheduler,
             image=image,
             mask=mask,
-            strength=strength if request.strength is None else request.strength,
+            strength=strength,
         )
 
     def _current_settings(self) -> ModelSettings:
@@ -191,18 +189,38 @@ def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:
     return preset
 
 
-async def _result_of(job: Job[NDArray[np.uint8]], request: ImageRequest, inputs: GenerationInputs) -> ImageResult:
+def _pictures(request: ImageRequest) -> tuple[Image.Image | None, Image.Image | None]:
+    """The request's picture and mask as GenerationInputs wants them."""
+    if request.image is None:
+        return None, None
+    size = (request.width, request.height)
+    image = decode(request.image, param="image")
+    mask = mask_of(image, None if request.mask is None else decode(request.mask, param="mask"))
+    return (
+        image.convert("RGB").resize(size, Image.Resampling.LANCZOS),
+        None if mask is None else mask.resize(size, Image.Resampling.NEAREST),
+    )
+
+
+async def _result_of(job: Job[Tensor], request: ImageRequest, inputs: GenerationInputs) -> ImageResult:
     picture = await asyncio.wrap_future(job.future)
     ended_at = time.monotonic()
+    _, _, height, width = picture.shape
     started_at = job.started_at if job.started_at is not None else ended_at
     return ImageResult(
-        image=await asyncio.to_thread(encode, picture, request.output_format, request.output_compression),
+        image=await asyncio.to_thread(_encoded, picture, request),
         output_format=request.output_format,
-        width=picture.shape[1],
-        height=picture.shape[0],
+        width=width,
+        height=height,
         seed=inputs.seed,
         steps=inputs.steps,
         guidance_scale=inputs.guidance_scale,
         queue_seconds=started_at - job.submitted_at,
         inference_seconds=ended_at - started_at,
     )
+
+
+def _encoded(picture: Tensor, request: ImageRequest) -> bytes:
+    from deployments.models.pixels import to_pixels  # as above: only a replica needs it
+
+    return encode(to_pixels(picture), request.output_format, request.output_compression)

@@ -6,10 +6,12 @@ never reaches a log. The seed is always set: it is drawn at the edge, so that a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 OutputFormat = Literal["png", "jpeg", "webp"]
+StepCallback = Callable[[int, int], None]  # (denoising steps done, steps in all)
 Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
 
 

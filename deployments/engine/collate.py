@@ -1,23 +1,26 @@
 """Batch key, merging and splitting of module calls.
 
 Calls with an equal batch key can share a forward, and nothing else can: the key holds the module and method, the shape
-beyond rows, dtype and device of every tensor, and every argument that is not a tensor. `merge` joins their rows into
-one call, `split` gives each caller its rows of the output back. What these do not know is never guessed: an unknown
+beyond rows, dtype and device of every tensor, and every argument that is not a tensor. `run_merged` joins their rows
+into one call and gives each caller its rows of the output back. What it does not know is never guessed: an unknown
 argument makes a call run alone, an unknown output of a merged call is an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BatchKey: TypeAlias = tuple[Hashable, ...]
 OutputSplitter: TypeAlias = Callable[[Any, Sequence[int]], list[Any]]
+
+_UNKNOWN = "unknown"  # stands in a shape for an argument of which nothing is known
 
 
 class UnknownOutput(TypeError):
@@ -31,34 +34,50 @@ class MergeRules:
     per_row: frozenset[str] = frozenset()  # numbers, or tensors of one element, that become one value a row
     parameters: tuple[str, ...] = ()  # names of the positional parameters, for a method whose signature hides them
     splitters: Mapping[type, OutputSplitter] = field(default_factory=dict)  # for outputs of types that torch lacks
+    most_positions: int | None = None  # rows x height x width of the first tensor in one forward, to bound memory
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleCall:
     """One call that waits to be run, alone or merged."""
 
+    module: nn.Module
     name: str  # "module.method"
     method: Callable[..., Any]
     arguments: dict[str, Any]
     rules: MergeRules
     denoises: bool
 
-    @cached_property
+    @property
     def rows(self) -> int:
         """Rows of its first tensor: what a batch counts. Guidance makes one request two rows."""
         return self._first_shape[0]
 
     @cached_property
+    def shape(self) -> BatchKey:
+        """What its cost depends on beside rows."""
+        present = sorted((name, value) for name, value in self.arguments.items() if value is not None)
+        return (
+            self.name,
+            *((name, "per row" if name in self.rules.per_row else self._signature(value)) for name, value in present),
+        )
+
+    @cached_property
     def key(self) -> BatchKey:
         """Equal for calls that can share a forward."""
-        present = sorted((name, value) for name, value in self.arguments.items() if value is not None)
-        parts = (("per row", name) if name in self.rules.per_row else (name, self._signature(v)) for name, v in present)
-        return (self.name, *parts)
+        return (id(self.module), *self.shape, *([id(self)] if _is_unknown(self.shape) else []))
 
     @cached_property
     def label(self) -> str:
-        """A short name of the key for people: method and the shape of the first tensor beyond rows."""
+        """A short name of the shape for people: method and the first tensor beyond rows."""
         return f"{self.name} {'x'.join(map(str, self._first_shape[1:]))}".strip()
+
+    @property
+    def most_rows(self) -> int | None:
+        """The most rows that the rules allow in one forward of this shape."""
+        if self.rules.most_positions is None:
+            return None
+        return max(1, self.rules.most_positions // prod(self._first_shape[-2:]))
 
     @cached_property
     def _first_shape(self) -> tuple[int, ...]:
@@ -68,26 +87,25 @@ class ModuleCall:
     def _signature(self, value: Any) -> Hashable:
         if isinstance(value, Tensor):
             has_rows = value.ndim > 0 and value.shape[0] == self.rows
-            return (tuple(value.shape[1:]), value.dtype, str(value.device)) if has_rows else ("alone", id(self))
+            return (tuple(value.shape[1:]), value.dtype, str(value.device)) if has_rows else _UNKNOWN
         if isinstance(value, Mapping):
             return tuple((name, self._signature(value[name])) for name in sorted(value))
         if value is None or isinstance(value, bool | int | float | str):
-            return (type(value).__name__, value)
-        return ("alone", id(self))
+            return ("value", type(value).__name__, value)
+        return _UNKNOWN
 
     def run(self) -> Any:
         """Runs it alone, exactly as the pipeline asked."""
-        return self.method(**self.arguments) if not self.rules.parameters else self._run_positional(self.arguments)
-
-    def _run_positional(self, arguments: Mapping[str, Any]) -> Any:
-        positional = [arguments[name] for name in self.rules.parameters if name in arguments]
-        return self.method(*positional, **{k: v for k, v in arguments.items() if k not in self.rules.parameters})
+        positional = [self.arguments[name] for name in self.rules.parameters if name in self.arguments]
+        named = {name: value for name, value in self.arguments.items() if name not in self.rules.parameters}
+        return self.method(*positional, **named)
 
 
 def run_merged(calls: Sequence[ModuleCall]) -> list[Any]:
     """One forward for all `calls`, which have equal keys; returns each one's own output, in order.
 
-    A single call runs unchanged, so that a request alone is bit-identical to plain diffusers.
+    A single call runs unchanged, so that a request alone is bit-identical to plain diffusers. Raises what the method
+    raises, and UnknownOutput.
     """
     if len(calls) == 1:
         return [calls[0].run()]
@@ -99,8 +117,11 @@ def run_merged(calls: Sequence[ModuleCall]) -> list[Any]:
         for name, value in first.arguments.items()
         if value is not None
     }
-    merged = ModuleCall(first.name, first.method, arguments, first.rules, first.denoises)
-    return split(merged.run(), rows, first.rules.splitters)
+    return split(replace(first, arguments=arguments).run(), rows, first.rules.splitters)
+
+
+def _is_unknown(signature: Hashable) -> bool:
+    return signature == _UNKNOWN or (isinstance(signature, tuple) and any(map(_is_unknown, signature)))
 
 
 def _merge(values: Sequence[Any]) -> Any:

@@ -1,51 +1,70 @@
-"""Measured seconds of module calls by batch key and rows, and the knee: the rows beyond which a row costs no less.
+"""Measured seconds of module calls by shape and rows, and the knee: the rows beyond which a row costs no less.
 
 Learns from every forward that runs. Up to the knee a bigger batch serves everybody sooner; beyond it more rows only
-make everybody late. Standard library only.
+make everybody late. Of the last few measurements the least counts: whatever else the machine does only adds to it. Now
+and then a batch above the knee is allowed, so that one slow measurement does not hold batches down for good.
+Standard library only.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import deque
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 
-# A newer measurement counts this much against the mean of the older ones: an outlier fades within a few forwards.
-_NEWEST = 0.2
-# Rows must get this much cheaper for a bigger batch to be worth the wait.
-_WORTHWHILE = 0.95
+_REMEMBERED = 8  # measurements of one shape and rows
+_EXPLORED_EVERY = 16  # forwards of a shape: the share of time risked on a batch above the knee
+_WORTHWHILE = 0.95  # rows must get this much cheaper for a bigger batch to be worth the wait
+_MOST_SHAPES = 1024  # the oldest is forgotten: callers choose sizes, and so how many shapes there are
+
+
+@dataclass
+class _Shape:
+    """What was measured of one shape."""
+
+    seconds: dict[int, deque[float]] = field(default_factory=dict)  # by rows
+    forwards: int = 0
+
+    def least(self) -> dict[int, float]:
+        return {rows: min(measured) for rows, measured in self.seconds.items()}
 
 
 class CostModel:
-    """Seconds per forward, by batch key and rows."""
+    """Seconds per forward, by shape and rows."""
 
     def __init__(self) -> None:
-        self._seconds: defaultdict[Hashable, dict[int, float]] = defaultdict(dict)
+        self._shapes: dict[Hashable, _Shape] = {}
 
-    def observe(self, key: Hashable, rows: int, seconds: float) -> None:
+    def observe(self, shape: Hashable, rows: int, seconds: float) -> None:
         """A forward of `rows` rows took `seconds`."""
-        measured = self._seconds[key]
-        measured[rows] = seconds if rows not in measured else measured[rows] + _NEWEST * (seconds - measured[rows])
+        known = self._shapes.setdefault(shape, _Shape())
+        known.seconds.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
+        known.forwards += 1
+        if len(self._shapes) > _MOST_SHAPES:
+            del self._shapes[next(iter(self._shapes))]
 
-    def seconds(self, key: Hashable, rows: int) -> float:
-        """Predicted seconds of a forward of `rows` rows; 0 where nothing of this key was measured yet.
+    def seconds(self, shape: Hashable, rows: int) -> float:
+        """Predicted seconds of a forward of `rows` rows; 0 where nothing of this shape was measured yet.
 
         Between and beyond measured row counts a row is taken to cost what it does in the nearest measured one.
         """
-        measured = self._seconds.get(key)
-        if not measured:
+        known = self._shapes.get(shape)
+        if known is None:
             return 0.0
-        nearest = min(measured, key=lambda known: (abs(known - rows), known))
-        return measured[nearest] * (1 if rows <= nearest else rows / nearest)
+        least = known.least()
+        nearest = min(least, key=lambda measured: (abs(measured - rows), measured))
+        return least[nearest] * (1 if rows <= nearest else rows / nearest)
 
-    def row_cap(self, key: Hashable) -> int | None:
-        """The most rows worth running together; None where nothing was measured yet.
+    def row_cap(self, shape: Hashable) -> int:
+        """The most rows worth running together; 1 where nothing was measured yet.
 
-        It is the knee once that was seen, and until then twice what was tried: the next backlog tells more.
+        It is the knee once that was seen, and twice what was tried until then, or when it is time to look again.
         """
-        measured = self._seconds.get(key)
-        if not measured:
-            return None
-        per_row = {rows: seconds / rows for rows, seconds in measured.items()}
+        known = self._shapes.get(shape)
+        if known is None:
+            return 1
+        per_row = {rows: seconds / rows for rows, seconds in known.least().items()}
         cheapest = min(per_row.values())
         knee = min(rows for rows, cost in per_row.items() if cost * _WORTHWHILE <= cheapest)
-        return knee if knee < max(measured) else 2 * knee
+        unexplored = knee == max(per_row) or known.forwards % _EXPLORED_EVERY == 0
+        return 2 * knee if unexplored else knee

@@ -1,21 +1,24 @@
 """Step-level continuous batching in one sentence: admit, schedule, run, settle, on one thread.
 
-    admit     new jobs start and run to their first module call; cancelled ones are thrown out
+    admit     new jobs start and run to their first module call; cancelled and late ones are thrown out
     schedule  waiting calls -> those to run now: one batch key, up to the cap on rows
     run       merge -> one forward -> split
     settle    resume the members in turn; whoever returns is finished, whoever raises has failed, alone
 
 Invariants: one thread runs every pipeline and every forward, so that only what other threads hand in needs a lock;
 nothing that one job does can fail another; a job ends in exactly one way. A merged forward that raises is tried again
-in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good.
+in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good. An error of the
+device itself, after which nothing on it can be trusted, ends the engine.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -23,18 +26,25 @@ from typing import Any, TypeVar
 
 import torch
 
-from deployments.engine.collate import ModuleCall, UnknownOutput, run_merged
+from deployments.engine.collate import ModuleCall, run_merged
 from deployments.engine.coroutine import Cancelled
 from deployments.engine.cost import CostModel
 from deployments.engine.job import Job, JobState
 from deployments.engine.scheduler import WaitingCall, choose
 from deployments.engine.statistics import EngineStatistics, StatisticsRecorder
-from deployments.errors import EaselError, GenerationFailed, ModelUnavailable, OutOfMemory, Overloaded
+from deployments.errors import (
+    DeadlineExceeded,
+    EaselError,
+    GenerationFailed,
+    ModelUnavailable,
+    OutOfMemory,
+    Overloaded,
+)
+from deployments.types import StepCallback
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-StepCallback = Callable[[int, int], None]  # (steps done, steps in all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,8 @@ class DiffusionEngine:
         self._wake = threading.Condition()
         self._stopping = False
         self._dead: EaselError | None = None
-        self._forward_started_at: float | None = None
+        self._busy_since: float | None = None  # when the thread took up what it does now; None while it waits
+        self._seconds_to_a_free_place = 1.0  # of the running jobs' remaining steps, the least, at their measured cost
         self._cost = CostModel()
         self._memory_caps: dict[Hashable, int] = {}
         self._statistics = StatisticsRecorder()
@@ -76,17 +87,18 @@ class DiffusionEngine:
             self._thread.join(timeout=10)
         self._fail_everybody(ModelUnavailable("The model is shutting down.", retry_after_seconds=5))
 
-    def submit(self, function: Callable[[StepCallback], Result]) -> Job[Result]:
+    def submit(self, function: Callable[[StepCallback], Result], seconds: float = math.inf) -> Job[Result]:
         """Queues `function`, which is given a callback to report its denoising steps to. Callable from any thread.
 
-        Raises Overloaded when the queue is full, ModelUnavailable when the engine has died or is stopping.
+        It has `seconds` to finish; then it ends with DeadlineExceeded, whether it waits or runs. Raises Overloaded when
+        the queue is full, ModelUnavailable when the engine has died or is stopping.
         """
         with self._wake:
             if self._dead or self._stopping:
                 raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
             if len(self._arrived) + len(self._running) >= self.limits.max_running + self.limits.max_queued:
-                raise Overloaded("This model's queue is full.", retry_after_seconds=self._seconds_to_a_free_place())
-            job: Job[Result] = Job(next(self._tickets), lambda: function(lambda *at: _report(job, *at)), self._notify)
+                raise Overloaded("This model's queue is full.", retry_after_seconds=self._seconds_to_a_free_place)
+            job = Job(next(self._tickets), function, seconds, self._notify)
             self._arrived.append(job)
             self._wake.notify()
         return job
@@ -96,12 +108,12 @@ class DiffusionEngine:
         return self._statistics.snapshot(waiting=len(self._arrived), running=len(self._running))
 
     def check(self, watchdog_seconds: float) -> None:
-        """Raises ModelUnavailable if the thread is dead or a forward runs longer than the watchdog allows.
+        """Raises ModelUnavailable if the thread is dead, or busy with one thing for longer than the watchdog allows.
 
         In both cases everybody who waits is answered first. Callable from any thread.
         """
-        started_at = self._forward_started_at
-        if started_at is not None and time.monotonic() - started_at > watchdog_seconds:
+        busy_since = self._busy_since
+        if busy_since is not None and time.monotonic() - busy_since > watchdog_seconds:
             self._dead = ModelUnavailable("The model has stopped answering.", retry_after_seconds=15)
         elif not self._thread.is_alive() and not self._stopping:
             self._dead = self._dead or ModelUnavailable("The model's engine has ended.", retry_after_seconds=15)
@@ -116,9 +128,9 @@ class DiffusionEngine:
             with torch.no_grad():  # grad mode is per thread, and coroutines interleave: it is set once, here
                 while self._wait_for_work():
                     self._admit()
-                    if calls := self._schedule():
-                        self._settle(calls, self._run(calls))
-        except BaseException as error:  # a mistake in the engine itself: loud, and nobody is left waiting
+                    if members := self._schedule():
+                        self._settle(members, self._run(members))
+        except BaseException as error:  # of the device, or a mistake of ours: loud, and nobody is left waiting
             logger.exception("The diffusion engine has died")
             self._dead = ModelUnavailable("The model's engine has failed.", retry_after_seconds=15)
             self._fail_everybody(self._dead)
@@ -126,26 +138,27 @@ class DiffusionEngine:
                 raise
 
     def _wait_for_work(self) -> bool:
+        self._busy_since = None
         with self._wake:
             self._wake.wait_for(lambda: self._arrived or self._running or self._stopping)
             return not self._stopping
 
     def _admit(self) -> None:
-        for job in [job for job in self._running if job.cancel_requested]:
-            self._resume(job, lambda coroutine: coroutine.throw(Cancelled()))
-        while True:
-            with self._wake:
-                cancelled = next((job for job in self._arrived if job.cancel_requested), None)
-                if cancelled is None and (not self._arrived or len(self._running) >= self.limits.max_running):
-                    return
-                job = cancelled or self._arrived[0]
+        now = time.monotonic()
+        for job in [job for job in self._running if job.cancel_requested or now >= job.expires_at]:
+            self._throw_out(job)
+        with self._wake:
+            late = [job for job in self._arrived if job.cancel_requested or now >= job.expires_at]
+            for job in late:
                 self._arrived.remove(job)
-                self._running.append(job)
-            if job.cancel_requested:
-                self._resume(job, lambda coroutine: coroutine.throw(Cancelled()))
-            else:
-                job.state = JobState.RUNNING
-                self._resume(job, lambda coroutine: coroutine.resume())
+            free = max(0, self.limits.max_running - len(self._running))
+            admitted = [self._arrived.popleft() for _ in range(min(free, len(self._arrived)))]
+            self._running += late + admitted
+        for job in late:
+            self._throw_out(job)
+        for job in admitted:
+            job.begin()
+            self._resume(job, job.coroutine.resume)
 
     def _schedule(self) -> list[tuple[Job[Any], ModuleCall]]:
         now = time.monotonic()
@@ -155,72 +168,79 @@ class DiffusionEngine:
                 ticket,
                 call.key,
                 call.rows,
+                self._row_cap(call),
                 call.denoises,
                 age_seconds=now - job.submitted_at,
-                remaining_seconds=(job.steps - job.steps_done) * self._cost.seconds(call.key, call.rows),
+                remaining_seconds=(job.steps - job.steps_done) * self._cost.seconds(call.shape, call.rows),
             )
             for ticket, (job, call) in paused.items()
         ]
-        return [paused[call.ticket] for call in choose(waiting, self._row_cap)]
+        self._seconds_to_a_free_place = max(1.0, min((call.remaining_seconds for call in waiting), default=1.0))
+        return [paused[call.ticket] for call in choose(waiting)]
 
-    def _row_cap(self, key: Hashable) -> int:
-        learned = self.limits.max_rows or self._cost.row_cap(key) or 1
-        return min(learned, self._memory_caps.get(key, learned))
+    def _row_cap(self, call: ModuleCall) -> int:
+        worthwhile = self.limits.max_rows or self._cost.row_cap(call.shape)
+        bounds = [worthwhile, call.most_rows, self._memory_caps.get(call.shape)]
+        return min(bound for bound in bounds if bound is not None)
 
     def _run(self, members: Sequence[tuple[Job[Any], ModuleCall]]) -> list[Any]:
         """The output of each call, or the exception that it alone is to blame for."""
         calls = [call for _, call in members]
         rows = sum(call.rows for call in calls)
+        self._busy_since = started_at = time.monotonic()
         for job, _ in members:
-            job.started_at = job.started_at or time.monotonic()
-        self._forward_started_at = started_at = time.monotonic()
+            job.started_at = job.started_at or started_at
         try:
             outputs = run_merged(calls)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()  # kernels run behind: their time, and their errors, belong to this forward
-        except UnknownOutput as error:
-            return [error] * len(calls)
+            _synchronize(calls[0])
         except Exception as error:
-            out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            out_of_memory = _is_out_of_memory(error)
+            if isinstance(error, torch.AcceleratorError) and not out_of_memory:
+                raise
             if len(calls) == 1:
                 return [_too_large_alone() if out_of_memory else error]
             logger.warning("A forward of %d calls failed (%s); trying halves", len(calls), type(error).__name__)
-            if out_of_memory:
-                self._memory_caps[calls[0].key] = max(1, rows // 2)
         else:
             seconds = time.monotonic() - started_at
-            self._cost.observe(calls[0].key, rows, seconds)
+            self._cost.observe(calls[0].shape, rows, seconds)
             self._statistics.forward(calls[0].label, len(calls), rows, seconds)
             return outputs
-        finally:
-            self._forward_started_at = None
-        if out_of_memory and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if out_of_memory:
+            torch.cuda.empty_cache()  # does nothing without CUDA
+            self._memory_caps[calls[0].shape] = min(max(1, rows // 2), self._row_cap(calls[0]))
         half = len(members) // 2
         return self._run(members[:half]) + self._run(members[half:])
 
     def _settle(self, members: Sequence[tuple[Job[Any], ModuleCall]], outputs: Sequence[Any]) -> None:
         for (job, _), output in zip(members, outputs, strict=True):
-            if isinstance(output, Exception):
-                self._resume(job, lambda coroutine, error=output: coroutine.throw(error))  # type: ignore[misc]
-            else:
-                self._resume(job, lambda coroutine, value=output: coroutine.resume(value))  # type: ignore[misc]
+            self._resume(job, job.coroutine.throw if isinstance(output, Exception) else job.coroutine.resume, output)
 
-    def _resume(self, job: Job[Any], step: Callable[[Any], ModuleCall | None]) -> None:
-        job.paused_at = step(job.coroutine)
-        if job.paused_at is not None and not job.settled:
-            return
-        self._running.remove(job)
-        error = job.coroutine.error
-        if isinstance(error, Cancelled):
-            settled = job.fail(_cancelled(), JobState.CANCELLED)
-        elif error is not None:
-            settled = job.fail(_as_easel_error(error))
+    def _resume(self, job: Job[Any], step: Callable[..., ModuleCall | None], *output: Any) -> None:
+        self._busy_since = time.monotonic()
+        job.paused_at = step(*output)
+        if job.settled:  # from outside, while it ran
+            self._end(job, settled_now=False)
         elif job.paused_at is None:
-            settled = job.finish(job.coroutine.result)
+            error = job.coroutine.error
+            self._end(job, job.finish(job.coroutine.result) if error is None else job.fail(_as_easel_error(error)))
+
+    def _throw_out(self, job: Job[Any]) -> None:
+        """Runs its cleanup; what that asks of a module is not done any more."""
+        self._busy_since = time.monotonic()
+        job.coroutine.throw(Cancelled())
+        if job.cancel_requested:
+            self._end(job, job.fail(EaselError("The request was cancelled.", code="cancelled"), JobState.CANCELLED))
         else:
-            settled = False  # settled from outside while it ran; its coroutine is dropped where it paused
-        if settled:
+            self._end(job, job.fail(DeadlineExceeded("The model did not finish in the time that is allowed.")))
+
+    def _end(self, job: Job[Any], settled_now: bool) -> None:
+        self._running.remove(job)
+        # Frames and tracebacks hold tensors, in cycles that a collection might free much later.
+        if job.coroutine.error is not None:
+            job.coroutine.error.__traceback__ = None
+        job.paused_at = None
+        del job.coroutine
+        if settled_now:
             self._statistics.ended(job.state)
 
     # ------------------------------------------------------------------------------------------------ from any thread
@@ -237,31 +257,30 @@ class DiffusionEngine:
             if job.fail(error):
                 self._statistics.ended(job.state)
 
-    def _seconds_to_a_free_place(self) -> float:
-        """A rough guess, for Retry-After: the running jobs' remaining steps at the measured cost, shared among them."""
-        left = [
-            (job.steps - job.steps_done) * self._cost.seconds(job.paused_at.key, job.paused_at.rows)
-            for job in list(self._running)
-            if job.paused_at is not None
-        ]
-        return max(1.0, min(left, default=1.0))
+
+def _synchronize(call: ModuleCall) -> None:
+    """Kernels run behind: their time, and their errors, belong to the forward that started them."""
+    device = next((value.device for value in call.arguments.values() if isinstance(value, torch.Tensor)), None)
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
-def _report(job: Job[Any], steps_done: int, steps: int) -> None:
-    job.steps_done, job.steps = steps_done, steps
+def _is_out_of_memory(error: Exception) -> bool:
+    """The CPU's allocator raises a plain RuntimeError, told by its text alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _as_easel_error(error: BaseException) -> EaselError:
-    """What the caller may know of an error inside a pipeline: never its text, which can hold anything."""
+    """What the caller may know of an error inside a pipeline: never its text, which can hold anything.
+
+    Nor does the log: an error's text may quote the prompt.
+    """
     if isinstance(error, EaselError):
         return error
-    logger.error("A request failed in the model", exc_info=error)
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("A request failed in the model: %s at\n%s", type(error).__name__, where)
     return GenerationFailed(f"The model failed on this request ({type(error).__name__}).")
 
 
 def _too_large_alone() -> OutOfMemory:
     return OutOfMemory("This request does not fit into the device's memory, even alone; ask for a smaller size.")
-
-
-def _cancelled() -> EaselError:
-    return EaselError("The request was cancelled.", code="cancelled")

@@ -1,7 +1,7 @@
 """One request inside the engine.
 
     WAITING ──> RUNNING ──> FINISHED | FAILED | CANCELLED
-       └────────────────────────────> CANCELLED
+       └────────────────────────────> FAILED | CANCELLED
 
 Invariant: the future is settled exactly once, whoever comes first of the engine, a cancellation and a failure of all.
 """
@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from deployments.engine.collate import ModuleCall
 from deployments.engine.coroutine import Coroutine
+from deployments.types import StepCallback
 
 Result = TypeVar("Result")
 
@@ -34,18 +35,21 @@ class JobState(enum.Enum):
 class Job(Generic[Result]):
     """A pipeline call on its way through the engine; made by `DiffusionEngine.submit`."""
 
-    def __init__(self, ticket: int, function: Callable[[], Result], on_cancel: Callable[[], None]) -> None:
+    def __init__(
+        self, ticket: int, function: Callable[[StepCallback], Result], seconds: float, on_cancel: Callable[[], None]
+    ) -> None:
         self.ticket = ticket
         self.future: Future[Result] = Future()
         self.future.set_running_or_notify_cancel()  # only `cancel` below ends it early, never the future's own
         self.state = JobState.WAITING
         self.cancel_requested = False
         self.submitted_at = time.monotonic()
+        self.expires_at = self.submitted_at + seconds
         self.started_at: float | None = None
         self.steps_done = 0
         self.steps = 0
         # Owned by the engine's thread:
-        self.coroutine = Coroutine(function)
+        self.coroutine = Coroutine(lambda: function(self._report))
         self.paused_at: ModuleCall | None = None
         self._on_cancel = on_cancel
         self._settling = Lock()
@@ -59,6 +63,12 @@ class Job(Generic[Result]):
         """Asks the engine to end it; it does so within the forward that runs now. Callable from any thread."""
         self.cancel_requested = True
         self._on_cancel()
+
+    def begin(self) -> None:
+        """It runs now, unless it has ended before."""
+        with self._settling:
+            if not self.settled:
+                self.state = JobState.RUNNING
 
     def finish(self, result: Result) -> bool:
         """Settles it with its result; False if it had ended before."""
@@ -80,3 +90,6 @@ class Job(Generic[Result]):
                 return False
             self.state = state
             return True
+
+    def _report(self, steps_done: int, steps: int) -> None:
+        self.steps_done, self.steps = steps_done, steps

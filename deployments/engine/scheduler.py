@@ -12,7 +12,7 @@ be overtaken by any that arrives more than R / AGING seconds after it. Batches f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 # From the queueing simulation behind docs/decisions/0002: at 0.5 mean and p95 stay near the best of both orders.
@@ -26,6 +26,7 @@ class WaitingCall:
     ticket: int  # unique, in order of arrival
     key: Hashable
     rows: int
+    row_cap: int  # the most rows worth running in one forward of this key
     denoises: bool
     age_seconds: float
     remaining_seconds: float
@@ -36,17 +37,17 @@ class WaitingCall:
         return self.remaining_seconds - AGING * self.age_seconds, self.ticket
 
 
-def choose(waiting: Sequence[WaitingCall], row_cap: Callable[[Hashable], int]) -> list[WaitingCall]:
+def choose(waiting: Sequence[WaitingCall]) -> list[WaitingCall]:
     """The calls to run in one forward: all of one key, at least one if any waits, most urgent first.
 
-    Their rows stay within `row_cap(key)` unless the first alone has more.
+    Their rows stay within the row cap of the first unless that one alone has more.
     """
     candidates = [call for call in waiting if not call.denoises] or waiting
     by_urgency = sorted(candidates, key=lambda call: call.urgency)
     chosen: list[WaitingCall] = []
     rows = 0
     for call in by_urgency:
-        if not chosen or (call.key == chosen[0].key and rows + call.rows <= row_cap(call.key)):
+        if not chosen or (call.key == chosen[0].key and rows + call.rows <= chosen[0].row_cap):
             chosen.append(call)
             rows += call.rows
     return chosen

@@ -58,6 +58,7 @@ class _PausingMethod:
 
     def __init__(self, module: nn.Module, method: str, name: str, rules: MergeRules, denoises: bool) -> None:
         # Calling the module and not its `forward` keeps its hooks (offloading, casting) at work.
+        self._module = module
         self._method: Callable[..., Any] = module if method == "forward" else getattr(module, method)
         accepted = inspect.signature(getattr(module, method)).parameters.values()
         self._parameters = rules.parameters or tuple(p.name for p in accepted if p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -68,4 +69,4 @@ class _PausingMethod:
             return self._method(*args, **kwargs)
         # All arguments by name, so that callers who pass the same in different ways can share a forward.
         arguments = dict(zip(self._parameters[: len(args)], args, strict=True)) | kwargs
-        return pause(ModuleCall(self._name, self._method, arguments, self._rules, self._denoises))
+        return pause(ModuleCall(self._module, self._name, self._method, arguments, self._rules, self._denoises))

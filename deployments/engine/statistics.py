@@ -1,4 +1,4 @@
-"""The engine's counters: what ran together, and how jobs ended. Written by the engine's thread, read by any."""
+"""The engine's counters: what ran together, and how jobs ended. Read by any thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from deployments.engine.job import JobState
+
+_MOST_LABELS = 1024  # the oldest is forgotten: callers choose sizes, and so how many shapes there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class StatisticsRecorder:
     def forward(self, label: str, calls: int, rows: int, seconds: float) -> None:
         """One forward answered `calls` pipeline calls."""
         self._forwards[label] = self._forwards.get(label, ForwardStatistics()).plus(calls, rows, seconds)
+        if len(self._forwards) > _MOST_LABELS:
+            del self._forwards[next(iter(self._forwards))]
 
     def ended(self, state: JobState) -> None:
         """A job ended in `state`."""

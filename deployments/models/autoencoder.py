@@ -19,8 +19,16 @@ def _split_distribution(
     ]
 
 
+# Decoding is the peak of a model's memory, and beyond one picture of this size merging gains nothing.
+_MOST_PIXELS = 1024 * 1024
+_PIXELS_PER_LATENT = 8 * 8
+
 # encode and decode are wrapped by diffusers in a way that hides their parameters.
 AUTOENCODER_METHODS = {
-    "encode": MergeRules(parameters=("x",), splitters={DiagonalGaussianDistribution: _split_distribution}),
-    "decode": MergeRules(parameters=("z",)),
+    "encode": MergeRules(
+        parameters=("x",),
+        splitters={DiagonalGaussianDistribution: _split_distribution},
+        most_positions=_MOST_PIXELS,
+    ),
+    "decode": MergeRules(parameters=("z",), most_positions=_MOST_PIXELS // _PIXELS_PER_LATENT),
 }

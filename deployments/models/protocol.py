@@ -6,19 +6,15 @@ pause and are merged with those of other requests. It runs on the engine's threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image
+    from torch import Tensor
 
     from config.schema import ModelConfig, SchedulerName
-    from deployments.engine.engine import DiffusionEngine
-
-StepCallback = Callable[[int, int], None]  # (steps done, steps in all)
+    from deployments.types import StepCallback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +35,14 @@ class GenerationInputs:
 
 
 class DiffusionModel(Protocol):
-    """A loaded model whose modules are shared through one engine."""
+    """A loaded model whose modules are shared."""
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> NDArray[np.uint8]:
-        """The picture, uint8 of shape (height, width, 3). Raises InvalidOutput when it is not finite."""
+    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
+        """The picture: shape (1, 3, height, width), 0 … 1, on the model's device. See deployments.models.pixels."""
         ...
 
 
 class DiffusionModelFactory(Protocol):
-    """Loads the weights and registers the modules with the engine."""
+    """Loads the weights."""
 
-    def __call__(self, config: ModelConfig, engine: DiffusionEngine) -> DiffusionModel: ...
+    def __call__(self, config: ModelConfig) -> DiffusionModel: ...

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from diffusers import (
     DDIMScheduler,
@@ -20,22 +19,20 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UniPCMultistepScheduler,
 )
-from diffusers.image_processor import VaeImageProcessor
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
-from deployments.errors import InvalidOutput
 from deployments.models.autoencoder import AUTOENCODER_METHODS
 from deployments.models.loading import load_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from torch import Tensor
 
     from config.schema import ModelConfig, SchedulerName
-    from deployments.engine.engine import DiffusionEngine
-    from deployments.models.protocol import GenerationInputs, StepCallback
+    from deployments.models.protocol import GenerationInputs
+    from deployments.types import StepCallback
 
 UNET_METHODS = {"forward": MergeRules(per_row=frozenset({"timestep"}))}
 TEXT_ENCODER_METHODS = {"forward": MergeRules()}
@@ -52,7 +49,7 @@ SCHEDULERS: Mapping[SchedulerName, type[Any]] = {
 class StableDiffusionXL:
     """One loaded SDXL model; see deployments.models.protocol.DiffusionModel."""
 
-    def __init__(self, config: ModelConfig, engine: DiffusionEngine) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         pipeline = load_pipeline(StableDiffusionXLPipeline, config)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
@@ -64,7 +61,7 @@ class StableDiffusionXL:
             "add_watermarker": False,
         }
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> NDArray[np.uint8]:
+    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
         """See the protocol."""
         on_step(0, inputs.steps)
 
@@ -79,14 +76,12 @@ class StableDiffusionXL:
             num_inference_steps=inputs.steps,
             guidance_scale=inputs.guidance_scale,
             generator=torch.Generator("cpu").manual_seed(inputs.seed),  # on the CPU: the same noise on any device
-            output_type="np",
+            output_type="pt",
             callback_on_step_end=report,
             **pictures,
         )
-        (picture,) = output.images
-        if not np.isfinite(picture).all():
-            raise InvalidOutput("The model produced a picture that is not finite.")
-        return np.asarray(VaeImageProcessor.numpy_to_pil(picture)[0])
+        picture: Tensor = output.images
+        return picture
 
     def _pipeline_for(self, inputs: GenerationInputs) -> tuple[Any, dict[str, Any]]:
         """A private pipeline, and the arguments that its kind takes beside the common ones."""

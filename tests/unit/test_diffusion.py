@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 from ray.serve import Application
@@ -88,11 +87,11 @@ class Toy:
         self.failure: Exception | None = None
         self._shared = share(self.network, "toy", {"forward": MergeRules()}, denoises=True)
 
-    def load(self, config: ModelConfig, engine: DiffusionEngine) -> Toy:
+    def load(self, config: ModelConfig) -> Toy:
         self.configs.append(config)
         return self
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> NDArray[np.uint8]:
+    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
         self.seen.append(inputs)
         sample = torch.zeros(1, 3, inputs.height, inputs.width)
         on_step(0, inputs.steps)
@@ -101,7 +100,7 @@ class Toy:
             on_step(step + 1, inputs.steps)
         if self.failure:
             raise self.failure
-        return sample[0].permute(1, 2, 0).numpy().astype(np.uint8)
+        return sample / 255
 
 
 @pytest.fixture
@@ -254,10 +253,15 @@ class TestImages:
         await model.generate(request(image=png(Image.new("RGBA", (16, 8), "red"))))
         assert (toy.seen[0].mask, toy.seen[0].strength) == (None, 0.6)
 
+    async def test_a_strength_that_leaves_no_step_is_refused(self, model: Diffusion) -> None:
+        with pytest.raises(InvalidRequest, match=r"at least 0\.25") as refused:
+            await model.generate(request(image=png(Image.new("RGB", (8, 8))), steps=4, strength=0.2))
+        assert refused.value.param == "strength"
+
     async def test_an_explicit_strength_wins(self, model: Diffusion, toy: Toy) -> None:
         image, mask = png(Image.new("RGB", (8, 8))), png(Image.new("L", (8, 8), 255))
         await model.generate(request(image=image, strength=0.9))
-        await model.generate(request(image=image, mask=mask, strength=0.3))
+        await model.generate(request(image=image, mask=mask, strength=0.3, steps=10))
         assert [inputs.strength for inputs in toy.seen] == [0.9, 0.3]
 
     @pytest.mark.parametrize(

@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deployments.engine.collate import MergeRules, ModuleCall, UnknownOutput, run_merged, split
 
 PER_ROW = MergeRules(per_row=frozenset({"timestep"}))
 
 
-def call(method: Any = None, rules: MergeRules = PER_ROW, **arguments: Any) -> ModuleCall:
-    return ModuleCall("unet.forward", method or (lambda **_: None), arguments, rules, denoises=True)
+MODULE = nn.Module()
+
+
+def call(method: Any = None, rules: MergeRules = PER_ROW, module: nn.Module = MODULE, **arguments: Any) -> ModuleCall:
+    return ModuleCall(module, "unet.forward", method or (lambda **_: None), arguments, rules, denoises=True)
 
 
 def rows(count: int, *shape: int, fill: float = 0.0) -> Tensor:
@@ -48,13 +51,27 @@ def test_timesteps_never_keep_calls_apart() -> None:
     assert first.key == second.key
 
 
+def test_modules_never_share_a_forward_whatever_they_are_called() -> None:
+    assert call(sample=rows(1)).key != call(module=nn.Module(), sample=rows(1)).key
+    assert call(sample=rows(1)).shape == call(module=nn.Module(), sample=rows(1)).shape  # but may well cost the same
+
+
+def test_rules_can_bound_the_size_of_a_forward() -> None:
+    bounded = MergeRules(most_positions=2 * 8 * 8)
+    assert call(rules=bounded, sample=rows(1)).most_rows == 2
+    assert call(rules=bounded, sample=rows(1, 4, 32, 32)).most_rows == 1
+    assert call(sample=rows(1)).most_rows is None
+
+
 def test_none_is_absent() -> None:
     assert call(sample=rows(1), mask=None).key == call(sample=rows(1)).key
 
 
 @pytest.mark.parametrize("unknown", [object(), rows(3)], ids=["object", "tensor without rows"])
 def test_an_unknown_argument_runs_alone(unknown: object) -> None:
-    assert call(sample=rows(2), extra=unknown).key != call(sample=rows(2), extra=unknown).key
+    first, second = (call(sample=rows(2), extra={"nested": unknown}) for _ in range(2))
+    assert first.key != second.key
+    assert first.shape == second.shape  # so that what is learned of one serves the next
 
 
 def test_merging_joins_rows_and_gives_each_its_own_back() -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from torch import nn
 
 from deployments.engine.collate import MergeRules, ModuleCall
 from deployments.engine.coroutine import Cancelled, Coroutine, in_coroutine, pause
 
 
 def call(name: str) -> ModuleCall:
-    return ModuleCall(name, lambda: None, {}, MergeRules(), denoises=True)
+    return ModuleCall(nn.Module(), name, lambda: None, {}, MergeRules(), denoises=True)
 
 
 def test_runs_to_each_call_and_on_with_its_output() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,10 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from deployments.engine.collate import MergeRules
-from deployments.engine.engine import DiffusionEngine, EngineLimits, StepCallback
+from deployments.engine.engine import DiffusionEngine, EngineLimits
 from deployments.engine.job import Job, JobState
 from deployments.engine.shared_module import share
-from deployments.errors import EaselError, GenerationFailed, InvalidOutput, ModelUnavailable, OutOfMemory, Overloaded
+from deployments.errors import (
+    DeadlineExceeded,
+    EaselError,
+    GenerationFailed,
+    InvalidOutput,
+    ModelUnavailable,
+    OutOfMemory,
+    Overloaded,
+)
+from deployments.types import StepCallback
 
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
 
@@ -24,6 +36,8 @@ class Toy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fits = 100
+        self.breaks_with: Exception | None = None
+        self.loses_rows = False
         self.batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -35,10 +49,13 @@ class Toy(nn.Module):
         self.batches.append(sample.shape[0])
         if sample.shape[0] > self.fits:
             raise torch.OutOfMemoryError("simulated")
+        if self.breaks_with:
+            raise self.breaks_with
         if (sample == -1).any():
             raise ValueError("poison")
         assert not torch.is_grad_enabled()
-        return sample + (timestep[:, None] if isinstance(timestep, Tensor) else timestep)
+        output = sample + (timestep[:, None] if isinstance(timestep, Tensor) else timestep)
+        return output[:1] if self.loses_rows else output
 
 
 @pytest.fixture
@@ -219,6 +236,122 @@ def test_a_hung_forward_is_noticed_and_everybody_answered(toy: Toy) -> None:
         engine.submit(pipeline(toy))
     toy.gate.set()
     engine.stop()
+
+
+def test_a_pipeline_that_hangs_between_calls_is_noticed_too(toy: Toy) -> None:
+    engine = DiffusionEngine()
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        assert go_on.wait(SECONDS)
+
+    (job,) = submit_all(engine, [pipeline(toy, steps=1, finish=hang)])
+    assert hanging.wait(SECONDS)
+    with pytest.raises(ModelUnavailable):
+        engine.check(watchdog_seconds=0)
+    with pytest.raises(ModelUnavailable):
+        job.future.result(SECONDS)
+    go_on.set()
+    engine.stop()
+
+
+def test_an_idle_engine_is_healthy_for_ever(engine: DiffusionEngine, toy: Toy) -> None:
+    (job,) = submit_all(engine, [pipeline(toy)])
+    assert results([job]) == [4.0]
+    while engine._busy_since is not None:
+        time.sleep(0.01)
+    engine.check(watchdog_seconds=0)
+
+
+def test_an_error_of_the_device_ends_the_engine(toy: Toy) -> None:
+    """After it every call on the device fails: only a new process helps."""
+    engine = DiffusionEngine()
+    toy.breaks_with = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    for job in submit_all(engine, [pipeline(toy), pipeline(toy)]):
+        with pytest.raises(ModelUnavailable):
+            job.future.result(SECONDS)
+    with pytest.raises(ModelUnavailable):
+        engine.check(watchdog_seconds=60)
+    with pytest.raises(ModelUnavailable):
+        engine.submit(pipeline(toy))
+    engine.stop()
+
+
+def test_a_cpus_own_words_for_out_of_memory(engine: DiffusionEngine, toy: Toy) -> None:
+    toy.breaks_with = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+    (job,) = submit_all(engine, [pipeline(toy)])
+    with pytest.raises(OutOfMemory):
+        job.future.result(SECONDS)
+
+
+def test_an_output_that_cannot_be_split_is_never_shared(engine: DiffusionEngine, toy: Toy) -> None:
+    toy.loses_rows = True
+    assert results(submit_all(engine, [pipeline(toy, start=1), pipeline(toy, start=5)])) == [5.0, 9.0]
+
+
+def test_a_late_request_ends_wherever_it_is(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=1))
+    running = engine.submit(pipeline(toy, steps=10**6), seconds=0.2)
+    queued = engine.submit(pipeline(toy), seconds=0.1)
+    engine.start()
+    for job in (running, queued):
+        with pytest.raises(DeadlineExceeded):
+            job.future.result(SECONDS)
+    assert results([engine.submit(pipeline(toy), seconds=SECONDS)]) == [4.0]
+    engine.stop()
+
+
+def test_cancelling_cannot_be_outlived(engine: DiffusionEngine, toy: Toy) -> None:
+    """Not by a pipeline that swallows it, nor by cleanup that calls a module."""
+    work = pipeline(toy)
+
+    def stubborn(on_step: StepCallback) -> float:
+        try:
+            return work(on_step)
+        except BaseException:
+            return work(on_step)
+
+    toy.gate.clear()
+    (job,) = submit_all(engine, [stubborn])
+    assert toy.entered.wait(SECONDS)
+    job.cancel()
+    toy.gate.set()
+    with pytest.raises(EaselError, match="cancelled"):
+        job.future.result(SECONDS)
+    assert results([engine.submit(pipeline(toy))]) == [4.0]
+
+
+def test_what_a_failed_request_held_is_freed_at_once(engine: DiffusionEngine, toy: Toy) -> None:
+    """Not by a later garbage collection: on a GPU that is memory the next request needs."""
+    held: list[weakref.ref[Tensor]] = []
+    net = share(toy, "toy", {"forward": MergeRules()}, denoises=True)
+
+    def fail(_: StepCallback) -> None:
+        activation = torch.full((1, 3), -1.0)
+        held.append(weakref.ref(activation))
+        net(activation, 1)
+
+    gc.collect()
+    gc.disable()
+    try:
+        job = engine.submit(fail)
+        engine.start()
+        with pytest.raises(GenerationFailed):
+            job.future.result(SECONDS)
+        assert results([engine.submit(pipeline(toy))]) == [4.0]  # the thread has gone on
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_no_text_of_a_failure_is_logged(engine: DiffusionEngine, toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
+    toy.breaks_with = ValueError("a prompt that is nobody's business")
+    (job,) = submit_all(engine, [pipeline(toy)])
+    with pytest.raises(GenerationFailed):
+        job.future.result(SECONDS)
+    assert "ValueError" in caplog.text
+    assert "nobody's business" not in caplog.text
 
 
 def test_stopping_answers_everybody(toy: Toy) -> None:

@@ -17,15 +17,19 @@ from diffusers import (
 )
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from config.schema import ModelConfig, Weights
 from deployments.engine import collate
-from deployments.engine.engine import DiffusionEngine, EngineLimits, StepCallback
+from deployments.engine.coroutine import Coroutine
+from deployments.engine.engine import DiffusionEngine, EngineLimits
 from deployments.engine.job import Job
 from deployments.errors import InvalidOutput
 from deployments.models.loading import load_pipeline
+from deployments.models.pixels import to_pixels
 from deployments.models.protocol import GenerationInputs
 from deployments.models.sdxl import StableDiffusionXL
+from deployments.types import StepCallback
 
 CONFIG = ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu")
 SECONDS = 120  # only a hang takes longer
@@ -130,21 +134,21 @@ def engine() -> Iterator[DiffusionEngine]:
 
 
 @pytest.fixture
-def model(engine: DiffusionEngine, base: Any, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionXL:
+def model(base: Any, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionXL:
     monkeypatch.setattr("deployments.models.sdxl.load_pipeline", lambda *_: base)
-    return StableDiffusionXL(CONFIG, engine)
+    return StableDiffusionXL(CONFIG)
 
 
-def submit(engine: DiffusionEngine, model: StableDiffusionXL, asked: GenerationInputs) -> Job[Picture]:
+def submit(engine: DiffusionEngine, model: StableDiffusionXL, asked: GenerationInputs) -> Job[Tensor]:
     return engine.submit(lambda on_step: model.generate(asked, on_step))
 
 
 def together(engine: DiffusionEngine, model: StableDiffusionXL, asked: Sequence[GenerationInputs]) -> list[Picture]:
     """Half start side by side, the rest join one by one at the steps of the first."""
     rest = list(asked[len(asked) // 2 :])
-    joined: list[Job[Picture]] = []
+    joined: list[Job[Tensor]] = []
 
-    def first(on_step: StepCallback) -> Picture:
+    def first(on_step: StepCallback) -> Tensor:
         def at_step(step: int, steps: int) -> None:
             on_step(step, steps)
             if step and rest:
@@ -154,7 +158,12 @@ def together(engine: DiffusionEngine, model: StableDiffusionXL, asked: Sequence[
 
     jobs = [engine.submit(first), *(submit(engine, model, one) for one in asked[1 : len(asked) // 2])]
     engine.start()
-    return [job.future.result(SECONDS) for job in jobs] + [job.future.result(SECONDS) for job in joined]
+    first_half = [picture_of(job) for job in jobs]
+    return first_half + [picture_of(job) for job in joined]
+
+
+def picture_of(job: Job[Tensor]) -> Picture:
+    return to_pixels(job.future.result(SECONDS))
 
 
 def difference(one: Picture, other: Picture) -> int:
@@ -167,44 +176,61 @@ def test_alone_it_is_diffusers_to_the_bit(
 ) -> None:
     engine.start()
     for asked in MIXED:
-        picture = submit(engine, model, asked).future.result(SECONDS)
+        picture = picture_of(submit(engine, model, asked))
         assert picture.shape == (asked.height, asked.width, 3)
         assert np.array_equal(picture, diffusers_alone(asked)), asked
+
+
+def assert_parity(
+    asked: Sequence[GenerationInputs],
+    pictures: Sequence[Picture],
+    diffusers_alone: Callable[[GenerationInputs], Picture],
+) -> None:
+    for one, picture in zip(asked, pictures, strict=True):
+        assert difference(picture, diffusers_alone(one)) <= 1, one
+        # The measure can tell: what should change the picture changes it by more.
+        others = [{"prompt": "a green star"}, {"seed": 99}]
+        if one.guidance_scale > 1:
+            others.append({"guidance_scale": one.guidance_scale + 1})
+        for other in others:
+            assert difference(picture, diffusers_alone(dataclasses.replace(one, **other))) > 1, (one, other)
 
 
 def test_in_a_mixed_batch_it_is_diffusers_to_one_step_of_255(
     engine: DiffusionEngine, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
 ) -> None:
-    pictures = together(engine, model, MIXED)
-    assert len(pictures) == len(MIXED)
-    for asked, picture in zip(MIXED, pictures, strict=True):
-        expected = diffusers_alone(asked)
-        assert difference(picture, expected) <= 1, asked
-        # The measure can tell: what should change the picture changes it by more.
-        for other in ({"prompt": "a green star"}, {"seed": 99}):
-            assert difference(picture, diffusers_alone(dataclasses.replace(asked, **other))) > 1, (asked, other)
-        if asked.guidance_scale > 1:
-            stronger = dataclasses.replace(asked, guidance_scale=asked.guidance_scale + 1)
-            assert difference(picture, diffusers_alone(stronger)) > 1, asked
-    denoising = {label: made for label, made in engine.statistics().forwards.items() if label.startswith("unet")}
+    assert_parity(MIXED, together(engine, model, MIXED), diffusers_alone)
+    forwards = engine.statistics().forwards
+    denoising = [made for label, made in forwards.items() if label.startswith("unet")]
     assert len(denoising) == 2  # one for each size
-    assert max(made.largest_batch for made in denoising.values()) >= 5
-    encoding = [made for label, made in engine.statistics().forwards.items() if label.startswith("text_encoder")]
+    assert max(made.largest_batch for made in denoising) >= 5
+    encoding = [made for label, made in forwards.items() if label.startswith("text_encoder")]
     assert all(made.calls > made.forwards for made in encoding)
 
 
-def test_a_broken_collation_would_be_seen(
+def test_a_broken_collation_is_seen(
     engine: DiffusionEngine,
     model: StableDiffusionXL,
     diffusers_alone: Callable[[GenerationInputs], Picture],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The negative control of the test above: answers given to the wrong requests."""
+    """The negative control of the test above: rows given to the wrong requests."""
     intact = collate.run_merged
     monkeypatch.setattr("deployments.engine.engine.run_merged", lambda calls: intact(calls)[::-1])
-    asked = [inputs(seed=seed) for seed in (1, 2)]
-    pictures = together(engine, model, asked)
-    assert any(difference(p, diffusers_alone(one)) > 1 for one, p in zip(asked, pictures, strict=True))
+    same_rows = [one for one in MIXED if one.guidance_scale > 1 and one.width == 64]
+    pictures = together(engine, model, same_rows)
+    with pytest.raises(AssertionError):
+        assert_parity(same_rows, pictures, diffusers_alone)
+
+
+def test_large_pictures_are_decoded_one_by_one(base: Any, model: StableDiffusionXL) -> None:
+    """Decoding is the peak of memory: at most a megapixel in one forward."""
+    for side, together_ in ((1024, 1), (512, 4), (256, 16)):
+        latents = torch.zeros(1, 4, side // 8, side // 8)
+        decode = Coroutine(lambda latents=latents: model._components["vae"].decode(latents))
+        call = decode.resume()
+        assert call is not None
+        assert call.most_rows == together_
 
 
 def test_a_picture_that_is_not_finite_never_leaves(
@@ -214,7 +240,7 @@ def test_a_picture_that_is_not_finite_never_leaves(
     monkeypatch.setitem(base.vae.post_quant_conv._parameters, "bias", torch.nn.Parameter(poison, False))
     engine.start()
     with pytest.raises(InvalidOutput):
-        submit(engine, model, inputs(steps=1)).future.result(SECONDS)
+        picture_of(submit(engine, model, inputs(steps=1)))
 
 
 def test_progress_counts_the_steps_that_run(engine: DiffusionEngine, model: StableDiffusionXL) -> None:
