@@ -2,8 +2,9 @@
 
     python -m benchmarks.footprint
 
-Starts `python -m serve_app` as `make serve` does, waits for the first 200 of a picture, makes a few more, and adds up
-the proportional memory (PSS: shared pages counted once) of every process it started. Needs Linux and port 8000 free.
+Starts `python -m serve_app` as `make serve` does, waits for the first 200 of a picture, makes one of each size and then
+twenty of the largest at once, and adds up the proportional memory (PSS: shared pages counted once) of every process it
+started, at rest and at its peak. Needs Linux and port 8000 free.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
 
@@ -24,7 +26,7 @@ URL = "http://localhost:8000/v1/images/generations"
 def generate(size: str) -> None:
     body = json.dumps({"prompt": "a red circle on a blue background", "size": size}).encode()
     request = urllib.request.Request(URL, body, {"content-type": "application/json"})
-    urllib.request.urlopen(request, timeout=120).read()  # noqa: S310
+    urllib.request.urlopen(request, timeout=300).read()  # noqa: S310
 
 
 def memory_of(service: int) -> int:
@@ -64,9 +66,18 @@ def main() -> None:
             before = time.monotonic()
             generate(size)
             print(f"a picture of {size}: {time.monotonic() - before:.2f} s")
-        memory = memory_of(service.pid)
-        print(f"first picture after {first:.1f} s, {memory / 2**30:.2f} GiB on {os.cpu_count()} cores")
-        print(json.dumps({"seconds_to_first_picture": round(first, 1), "gibibytes": round(memory / 2**30, 2)}))
+        rest = peak = memory_of(service.pid)
+        with ThreadPoolExecutor(20) as pool:
+            pictures = [pool.submit(generate, "1024x1024") for _ in range(20)]
+            while not all(picture.done() for picture in pictures):
+                peak = max(peak, memory_of(service.pid))
+                time.sleep(0.5)
+        for picture in pictures:
+            picture.result()
+        print(f"first picture after {first:.1f} s on {os.cpu_count()} cores")
+        print(f"memory: {rest / 2**30:.2f} GiB at rest, {peak / 2**30:.2f} GiB at the peak of 20 requests at once")
+        figures = {"seconds_to_first_picture": first, "gibibytes": rest / 2**30, "peak_gibibytes": peak / 2**30}
+        print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
     finally:
         service.send_signal(signal.SIGINT)
         service.wait(60)

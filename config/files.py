@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings
 
@@ -62,6 +62,7 @@ class _IngressDeployment(BaseModel):
 
 
 class _IngressApplication(BaseModel):
+    name: str
     import_path: Literal["serve_app.app:build"]
     args: IngressConfig = IngressConfig()
     deployments: tuple[_IngressDeployment]
@@ -73,6 +74,7 @@ class _ModelDeployment(BaseModel):
 
 
 class _ModelApplication(BaseModel):
+    name: str
     import_path: Literal["deployments.diffusion:build"]
     args: ModelConfig
     deployments: tuple[_ModelDeployment]
@@ -89,6 +91,19 @@ class _HttpOptions(BaseModel):
 class _File(BaseModel):
     http_options: _HttpOptions = _HttpOptions()
     applications: list[_Application]
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> _File:
+        models = [application.name for application in self.applications if isinstance(application, _ModelApplication)]
+        for application in self.applications:
+            if isinstance(application, _IngressApplication):
+                for route in application.deployments[0].user_config.models:
+                    if route.application not in models:
+                        raise ValueError(
+                            f"applications: the model '{route.name}' of '{application.name}' needs an application "
+                            f"'{route.application}'; there are: {', '.join(models)}"
+                        )
+        return self
 
 
 def _mistake(error: ErrorDetails) -> str:

@@ -12,6 +12,12 @@ lock=requirements.lock
 torch=$(sed -n 's/.*"\(torch==[0-9.]*\)".*/\1/p' pyproject.toml)
 build=${TORCH:-$(nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)}
 
+# Two installs at once would trip over each other.
+if command -v flock >/dev/null; then
+    exec 9>.install.lock
+    flock 9
+fi
+
 stamp=.venv/.installed
 wanted="$(cksum <"$lock") $torch $build"
 # The development lock holds all of the other, so it serves for both.

@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 from config.files import ConfigError, ServeFile, read_serve_file
 
 ROOT = Path(__file__).resolve().parent.parent
+INGRESS_SECONDS = 180  # without an answer of the ingress after them it has failed to start; models may take longer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ConfigError, ValidationError) as error:
         print(f"{options.config}: {error}", file=sys.stderr)
         return 2
+    if not _is_free(file.host, file.port):
+        print(f"{options.config}: http_options.port: {file.port} is taken by another program", file=sys.stderr)
+        return 2
     if names := file.small_models:
         from deployments.models.small import main as build_small_models
 
@@ -46,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: serve.send_signal(signal.SIGINT))
     serve = subprocess.Popen(
-        [sys.executable, "-m", "ray.serve.scripts", "run", str(Path(options.config).resolve())],
+        [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "local", str(Path(options.config).resolve())],
         cwd=ROOT,
         env=_environment(),
         start_new_session=True,
@@ -60,8 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return serve.wait()
 
 
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
 def _environment() -> dict[str, str]:
     """Replicas import our packages from here; a service on loopback needs no cluster token."""
+    # With `--address local` Ray starts anew and joins no cluster that happens to run here.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"RAY_AUTH_MODE": "disabled", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
@@ -69,8 +85,12 @@ def _environment() -> dict[str, str]:
 def _tell_until_ready(file: ServeFile, serve: subprocess.Popen[bytes]) -> bool:
     """Prints each change in what /readyz says; True once all is ready, False when something failed for good."""
     told: dict[str, str] = {}
+    deadline = time.monotonic() + INGRESS_SECONDS
     while serve.poll() is None:
         status, states = _readiness(file)
+        if not told and not states and time.monotonic() > deadline:
+            print("The ingress does not answer; what it failed on is in the lines above.", file=sys.stderr)
+            return False
         for name, state in states.items():
             if told.get(name) != state:
                 print(f"{name}: {state}", flush=True)

@@ -29,7 +29,8 @@ SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 def stack(max_body_bytes: int, *, behind_serve: bool) -> list[Middleware]:
     """All of them, outermost first: an unhandled error is answered, and logged, with the request's id.
 
-    `behind_serve`: Serve's proxy sends the id back, and logs each request, by itself.
+    `behind_serve`: Serve's proxy sends the id back, and logs each request, by itself. It takes any id from a client,
+    also one that is replaced here.
     """
     return [
         Middleware(RequestId, sends_it_back=not behind_serve),

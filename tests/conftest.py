@@ -17,6 +17,7 @@ os.environ["RAY_AUTH_MODE"] = "disabled"  # both are read when ray is imported
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a handle that outlives the service starts a cluster of its own
 
 import httpx
+import psutil
 import pytest
 import yaml
 
@@ -70,7 +71,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
         )
         try:
             _wait_for(lambda: "Easel is ready" in (folder / "log").read_text(errors="replace"), process)
-            ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
+            ray.init(address=_address_of_the_cluster(process), log_to_driver=False, logging_level="ERROR")
             yield LiveService(f"http://127.0.0.1:{port}", folder / "pictures")
         except TimeoutError:
             pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-8000:])
@@ -88,6 +89,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
 def client(service: LiveService) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=120) as client:
         yield client
+
+
+def _address_of_the_cluster(launcher: subprocess.Popen[bytes]) -> str:
+    """Of the one that this service started, whatever else runs on the machine: as its raylet was told."""
+    for process in psutil.Process(launcher.pid).children(recursive=True):
+        for argument in process.cmdline():
+            if argument.startswith("--gcs-address="):
+                return argument.removeprefix("--gcs-address=")
+    raise AssertionError("the service has no raylet")
 
 
 def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

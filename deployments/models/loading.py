@@ -38,7 +38,7 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
 
     Raises ModelLoadError if weights cannot be had, ValueError if the configuration cannot work.
     """
-    _hide_progress_bars_unless_watched()
+    _keep_libraries_quiet()
     started = time.monotonic()
     logger.info("Loading %s from %s", pipeline_class.__name__, config.weights.source)
     dtype = getattr(torch, config.dtype)
@@ -129,8 +129,10 @@ def _device(configured: str) -> torch.device:
     return torch.device(configured)
 
 
-def _hide_progress_bars_unless_watched() -> None:
-    """A bar on a terminal is welcome during a download; in a log each of its updates is a line."""
+def _keep_libraries_quiet() -> None:
+    """Their warnings quote prompts, which no log may hold; and in a log each update of a progress bar is a line."""
+    diffusers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
     if not sys.stderr.isatty():
         diffusers.utils.logging.disable_progress_bar()
         transformers.utils.logging.disable_progress_bar()  # and huggingface_hub's, of downloads

@@ -91,7 +91,7 @@ class GenerationBody(WireModel):
     )
     response_format: OrNull[ResponseFormat] = Field(
         default="url",
-        description="A link that answers for 60 minutes, or the picture itself in base64.",
+        description="A link that answers for 60 minutes (unless set otherwise), or the picture in base64.",
         examples=["b64_json"],
     )
     output_format: OrNull[OutputFormat] = Field(
@@ -123,7 +123,7 @@ class LinkedPicture(Picture):
     """A picture delivered by link."""
 
     url: str = Field(
-        description="Answers for 60 minutes, without a key.",
+        description="Answers for 60 minutes (unless the service is set otherwise), without a key.",
         examples=["https://easel.example/images/4f1c.png?expires=1589481978&signature=9a2b"],
     )
 

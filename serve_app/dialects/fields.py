@@ -27,6 +27,7 @@ from deployments.errors import InvalidRequest
 
 IGNORED_PARAMETERS_HEADER = "Easel-Ignored-Parameters"
 MAX_IGNORED_HEADER_CHARACTERS = 1024
+MAX_FIELDS = 256
 MAX_SEED = 2**32 - 1
 SIZE_PATTERN = r"^(auto|[1-9][0-9]{0,6}x[1-9][0-9]{0,6})$"
 
@@ -69,6 +70,8 @@ class WireModel(BaseModel):
     @classmethod
     def _null_is_absent(cls, values: object) -> object:
         if isinstance(values, dict):
+            if len(values) > MAX_FIELDS:  # each is a model attribute: a million of them would hold up everybody
+                raise PydanticCustomError("too_many_fields", "must have at most {most} fields", {"most": MAX_FIELDS})
             return {name: value for name, value in values.items() if value is not None}
         return values
 

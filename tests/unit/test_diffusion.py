@@ -23,7 +23,7 @@ from config.schema import ModelConfig
 from deployments import diffusion
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
-from deployments.engine.engine import DiffusionEngine, StepCallback
+from deployments.engine.engine import StepCallback
 from deployments.engine.shared_module import share
 from deployments.errors import (
     DeadlineExceeded,
@@ -496,7 +496,7 @@ class TestLoading:
     def test_fails_where_the_model_cannot_be_loaded(
         self, make: Callable[..., Diffusion], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(config: ModelConfig, engine: DiffusionEngine) -> None:
+        def fail(config: ModelConfig) -> None:
             raise OSError("no such weights")
 
         monkeypatch.setattr(diffusion, "load_factory", lambda _family: fail)

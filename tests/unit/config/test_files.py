@@ -141,6 +141,7 @@ def arguments(content: dict[str, Any]) -> Any:
 INGRESS, MODEL = "applications[0].deployments[0]", "applications[1].deployments[0]"
 MISTAKES: dict[str, tuple[Change, str]] = {
     "unknown builder": (lambda c: c["applications"][0].update(import_path="app:biuld"), "applications[0]: "),
+    "route to nowhere": (lambda c: c["applications"][1].update(name="sdlx"), "the file: applications: the model "),
     "builder of a wrong type": (lambda c: c["applications"][0].update(import_path=["x"]), "applications[0]: "),
     "no builder": (lambda c: c["applications"][1].pop("import_path"), "applications[1]: "),
     "application no mapping": (lambda c: c["applications"].append("sdxl"), "applications[2]: must be a mapping"),

@@ -328,7 +328,7 @@ class TestSearch:
             await dispatcher.generate(ROUTE, request(seconds=0.05))
         cluster.gate.set()
         await until(lambda: cluster.failures == [])
-        await asyncio.sleep(0.02)
+        await until(lambda: "sdxl" not in dispatcher._handles)
         assert await dispatcher.generate(ROUTE, request()) is RESULT
 
 

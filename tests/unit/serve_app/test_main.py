@@ -152,6 +152,17 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "--prot" in capsys.readouterr().err
 
 
+def test_a_port_that_is_taken_is_told_before_anything_starts(
+    config: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        path = config(lambda content: content["http_options"].update(port=other.getsockname()[1]))
+        assert command.main([str(path)]) == 2
+    assert "http_options.port" in capsys.readouterr().err
+
+
 class TestEnvironment:
     def test_lets_replicas_import_our_packages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -222,6 +233,7 @@ class TestMain:
             return process
 
         monkeypatch.setattr(command.subprocess, "Popen", start)
+        monkeypatch.setattr(command, "_is_free", lambda *_: True)  # the stand-in for the service is there already
         monkeypatch.setattr("deployments.models.small.main", lambda names: print(f"built {' '.join(names)}"))
         return process
 
@@ -240,7 +252,7 @@ class TestMain:
         monkeypatch.chdir(path.parent)
         assert command.main([path.name]) == 0
         ((arguments, options),) = started
-        assert arguments == [sys.executable, "-m", "ray.serve.scripts", "run", str(path)]
+        assert arguments == [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "local", str(path)]
         assert options["cwd"] == ROOT
         assert options["env"] == command._environment()
         told = capsys.readouterr().out
@@ -254,6 +266,19 @@ class TestMain:
         answers.append((503, {"paint": "deploy failed"}))
         path = config(lambda content: content["http_options"].update(port=file.port))
         assert command.main([str(path)]) == 1
+        assert process.signals == [signal.SIGINT]
+
+    def test_gives_up_on_an_ingress_that_never_answers(
+        self,
+        process: Process,
+        config: Callable[..., Path],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(command, "INGRESS_SECONDS", 0)
+        monkeypatch.setattr(command, "_readiness", lambda _: (0, {}))
+        assert command.main([str(config(lambda _: None))]) == 1
+        assert "does not answer" in capsys.readouterr().err
         assert process.signals == [signal.SIGINT]
 
     def test_ends_as_serve_ends(

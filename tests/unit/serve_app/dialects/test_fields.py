@@ -134,7 +134,12 @@ def test_ignored_parameters_always_fit_a_header(fields: dict[str, int]) -> None:
 
 def test_ignored_parameters_are_named_and_bounded() -> None:
     assert Body.model_validate({"style": "vivid", "mode-ration": 1}).ignored_parameters() == "style, mode-ration"
-    assert len(Body.model_validate({f"field{i}": 1 for i in range(10_000)}).ignored_parameters()) == 1024
+    assert len(Body.model_validate({f"field{i:030}": 1 for i in range(256)}).ignored_parameters()) == 1024
+
+
+def test_fields_are_not_without_number() -> None:
+    with pytest.raises(ValidationError, match="at most 256 fields"):
+        Body.model_validate({f"field{i}": 1 for i in range(257)})
 
 
 def test_validation_error_does_not_show_the_prompt() -> None:
