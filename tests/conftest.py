@@ -33,7 +33,14 @@ class LiveService:
     """Where the running service is and what its engine counts."""
 
     url: str
-    picture_folder: Path
+    launcher: int  # process id
+
+    def replica(self, application: str) -> psutil.Process:
+        """The process of an application's only replica."""
+        title = f"ray::ServeReplica:{application}:"
+        processes = psutil.Process(self.launcher).children(recursive=True)
+        (replica,) = (process for process in processes if " ".join(process.cmdline()).startswith(title))
+        return replica
 
     def engine(self) -> EngineStatistics:
         from ray import serve
@@ -72,7 +79,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
         try:
             _wait_for(lambda: "Easel is ready" in (folder / "log").read_text(errors="replace"), process)
             ray.init(address=_address_of_the_cluster(process), log_to_driver=False, logging_level="ERROR")
-            yield LiveService(f"http://127.0.0.1:{port}", folder / "pictures")
+            yield LiveService(f"http://127.0.0.1:{port}", process.pid)
         except TimeoutError:
             pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-8000:])
         finally:
