@@ -16,11 +16,13 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 BatchKey: TypeAlias = tuple[Hashable, ...]
 OutputSplitter: TypeAlias = Callable[[Any, Sequence[int]], list[Any]]
 
 _UNKNOWN = "unknown"  # stands in a shape for an argument of which nothing is known
+_digests = WeakIdKeyDictionary()  # of shared tensors, as long as they live
 
 
 class UnknownOutput(TypeError):
@@ -32,6 +34,7 @@ class MergeRules:
     """How calls of one method are merged, where that is not plain concatenation of rows."""
 
     per_row: frozenset[str] = frozenset()  # numbers, or tensors of one element, that become one value a row
+    shared: frozenset[str] = frozenset()  # tensors without rows, merged only where they are equal
     parameters: tuple[str, ...] = ()  # names of the positional parameters, for a method whose signature hides them
     splitters: Mapping[type, OutputSplitter] = field(default_factory=dict)  # for outputs of types that torch lacks
     most_positions: int | None = None  # rows x height x width of the first tensor in one forward, to bound memory
@@ -57,10 +60,7 @@ class ModuleCall:
     def shape(self) -> BatchKey:
         """What its cost depends on beside rows."""
         present = sorted((name, value) for name, value in self.arguments.items() if value is not None)
-        return (
-            self.name,
-            *((name, "per row" if name in self.rules.per_row else self._signature(value)) for name, value in present),
-        )
+        return (self.name, *((name, self._signature_of(name, value)) for name, value in present))
 
     @cached_property
     def key(self) -> BatchKey:
@@ -83,6 +83,13 @@ class ModuleCall:
     def _first_shape(self) -> tuple[int, ...]:
         tensors = (value for value in self.arguments.values() if isinstance(value, Tensor) and value.ndim)
         return next((tuple(tensor.shape) for tensor in tensors), (1,))
+
+    def _signature_of(self, name: str, value: Any) -> Hashable:
+        if name in self.rules.per_row:
+            return "per row"
+        if name in self.rules.shared:
+            return (tuple(value.shape), value.dtype, str(value.device), _digest(value))
+        return self._signature(value)
 
     def _signature(self, value: Any) -> Hashable:
         if isinstance(value, Tensor):
@@ -113,11 +120,21 @@ def run_merged(calls: Sequence[ModuleCall]) -> list[Any]:
     arguments = {
         name: _per_row([call.arguments[name] for call in calls], rows, first)
         if name in first.rules.per_row
+        else value  # equal in all of them
+        if name in first.rules.shared
         else _merge([call.arguments[name] for call in calls])
         for name, value in first.arguments.items()
         if value is not None
     }
     return split(replace(first, arguments=arguments).run(), rows, first.rules.splitters)
+
+
+def _digest(tensor: Tensor) -> int:
+    """Of its content. Pipelines pass the same tensor at every step, so it is read off the device once."""
+    if tensor not in _digests:
+        _digests[tensor] = hash(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    digest: int = _digests[tensor]
+    return digest
 
 
 def _is_unknown(signature: Hashable) -> bool:

@@ -25,12 +25,14 @@ class FamilyTraits:
     factory: str  # "module:class" of a DiffusionModelFactory
     capabilities: tuple[Capability, ...]
     size_multiple: int  # width and height are multiples of it
+    guided: bool  # takes guidance_scale and negative_prompt
 
 
 FAMILIES: dict[Family, FamilyTraits] = {
     "sdxl": FamilyTraits(
-        "deployments.models.sdxl:StableDiffusionXL", ("text-to-image", "image-to-image", "inpainting"), 8
+        "deployments.models.sdxl:StableDiffusionXL", ("text-to-image", "image-to-image", "inpainting"), 8, guided=True
     ),
+    "flux-schnell": FamilyTraits("deployments.models.flux:FluxSchnell", ("text-to-image",), 16, guided=False),
 }
 
 

@@ -24,6 +24,7 @@ from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
 from deployments.models.autoencoder import AUTOENCODER_METHODS
 from deployments.models.loading import load_pipeline
+from deployments.models.steps import step_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,11 +65,6 @@ class StableDiffusionXL:
     def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
         """See the protocol."""
         on_step(0, inputs.steps)
-
-        def report(pipeline: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(index + 1, pipeline.num_timesteps)
-            return tensors
-
         pipeline, pictures = self._pipeline_for(inputs)
         output = pipeline(
             prompt=inputs.prompt,
@@ -77,7 +73,7 @@ class StableDiffusionXL:
             guidance_scale=inputs.guidance_scale,
             generator=torch.Generator("cpu").manual_seed(inputs.seed),  # on the CPU: the same noise on any device
             output_type="pt",
-            callback_on_step_end=report,
+            callback_on_step_end=step_reporter(on_step),
             **pictures,
         )
         picture: Tensor = output.images

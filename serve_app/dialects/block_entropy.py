@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from config.schema import IngressSettings, ModelRoute
 from deployments.errors import InvalidRequest
+from deployments.models.registry import FAMILIES
 from deployments.types import ImageRequest, OutputFormat, Quality
 from serve_app.backend import Backend
 from serve_app.dialects.fields import (
@@ -39,6 +40,9 @@ from serve_app.dialects.fields import (
 from serve_app.errors import documented
 from serve_app.middleware import request_id
 from serve_app.routing import check_size, check_steps, require_capability, resolve
+
+# What a model without guidance has no use for.
+GUIDANCE_FIELDS = ("guidance_scale", "negative_prompt")
 
 
 class GenerationBody(WireModel):
@@ -173,7 +177,7 @@ def create_router(backend: Backend) -> APIRouter:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if ignored := body.ignored_parameters():
+        if ignored := body.ignored_parameters(() if FAMILIES[route.family].guided else GUIDANCE_FIELDS):
             response.headers[IGNORED_PARAMETERS_HEADER] = ignored
         return ImagesAnswer(created=int(time.time()), data=data)
 

@@ -7,6 +7,7 @@ Unicode. `null` is absent. An unknown field is accepted and can be named in the 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Literal, TypeVar
 
 from fastapi.requests import Request
@@ -75,9 +76,13 @@ class WireModel(BaseModel):
             return {name: value for name, value in values.items() if value is not None}
         return values
 
-    def ignored_parameters(self) -> str:
-        """The names of the fields that nothing was done with, fit for a header."""
-        names = (re.sub(r"[^\w.-]", "?", name, flags=re.ASCII) for name in self.model_extra or ())
+    def ignored_parameters(self, useless: Collection[str] = ()) -> str:
+        """The names of the fields that nothing was done with, fit for a header.
+
+        `useless` are known fields that have no meaning for this request's model.
+        """
+        ignored = (*(name for name in useless if name in self.model_fields_set), *(self.model_extra or ()))
+        names = (re.sub(r"[^\w.-]", "?", name, flags=re.ASCII) for name in ignored)
         return ", ".join(names)[:MAX_IGNORED_HEADER_CHARACTERS]
 
 

@@ -143,3 +143,20 @@ def test_a_family_can_teach_an_output() -> None:
 
     parts = split(Distribution(rows(3)), [1, 2], {Distribution: splitter})
     assert [part.mean.shape[0] for part in parts] == [1, 2]
+
+
+def test_tensors_without_rows_are_merged_only_where_they_are_equal() -> None:
+    rules = MergeRules(shared=frozenset({"positions"}))
+    seen: list[Tensor] = []
+
+    def method(sample: Tensor, positions: Tensor) -> Tensor:
+        seen.append(positions)
+        return sample
+
+    ids = torch.arange(6).reshape(3, 2)
+    first, second = (call(method, rules, sample=rows(n), positions=ids.clone()) for n in (1, 3))
+    other = call(method, rules, sample=rows(1), positions=ids.flip(0))
+    assert first.key == second.key
+    assert first.key != other.key
+    run_merged([first, second])
+    assert torch.equal(seen[0], ids)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,34 +14,20 @@ from diffusers import (
     StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
 )
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from config.schema import ModelConfig, Weights
 from deployments.engine import collate
 from deployments.engine.coroutine import Coroutine
-from deployments.engine.engine import DiffusionEngine, EngineLimits
-from deployments.engine.job import Job
 from deployments.errors import InvalidOutput
 from deployments.models.loading import load_pipeline
-from deployments.models.pixels import to_pixels
 from deployments.models.protocol import GenerationInputs
 from deployments.models.sdxl import StableDiffusionXL
-from deployments.types import StepCallback
+
+if TYPE_CHECKING:
+    from tests.unit.models.conftest import Parity, Picture
 
 CONFIG = ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu")
-SECONDS = 120  # only a hang takes longer
-Picture = NDArray[np.uint8]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small pictures are faster on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def drawing(seed: int) -> Image.Image:
@@ -127,80 +112,25 @@ def diffusers_alone(base: Any) -> Callable[[GenerationInputs], Picture]:
 
 
 @pytest.fixture
-def engine() -> Iterator[DiffusionEngine]:
-    engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=32))
-    yield engine
-    engine.stop()
-
-
-@pytest.fixture
 def model(base: Any, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionXL:
     monkeypatch.setattr("deployments.models.sdxl.load_pipeline", lambda *_: base)
     return StableDiffusionXL(CONFIG)
 
 
-def submit(engine: DiffusionEngine, model: StableDiffusionXL, asked: GenerationInputs) -> Job[Tensor]:
-    return engine.submit(lambda on_step: model.generate(asked, on_step))
-
-
-def together(engine: DiffusionEngine, model: StableDiffusionXL, asked: Sequence[GenerationInputs]) -> list[Picture]:
-    """Half start side by side, the rest join one by one at the steps of the first."""
-    rest = list(asked[len(asked) // 2 :])
-    joined: list[Job[Tensor]] = []
-
-    def first(on_step: StepCallback) -> Tensor:
-        def at_step(step: int, steps: int) -> None:
-            on_step(step, steps)
-            if step and rest:
-                joined.append(submit(engine, model, rest.pop(0)))
-
-        return model.generate(asked[0], at_step)
-
-    jobs = [engine.submit(first), *(submit(engine, model, one) for one in asked[1 : len(asked) // 2])]
-    engine.start()
-    first_half = [picture_of(job) for job in jobs]
-    return first_half + [picture_of(job) for job in joined]
-
-
-def picture_of(job: Job[Tensor]) -> Picture:
-    return to_pixels(job.future.result(SECONDS))
-
-
-def difference(one: Picture, other: Picture) -> int:
-    """The largest of all pixels, in steps of 1/255."""
-    return int(np.abs(one.astype(int) - other.astype(int)).max())
-
-
 def test_alone_it_is_diffusers_to_the_bit(
-    engine: DiffusionEngine, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
+    parity: Parity, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
 ) -> None:
-    engine.start()
     for asked in MIXED:
-        picture = picture_of(submit(engine, model, asked))
+        picture = parity.alone(model, asked)
         assert picture.shape == (asked.height, asked.width, 3)
         assert np.array_equal(picture, diffusers_alone(asked)), asked
 
 
-def assert_parity(
-    asked: Sequence[GenerationInputs],
-    pictures: Sequence[Picture],
-    diffusers_alone: Callable[[GenerationInputs], Picture],
-) -> None:
-    for one, picture in zip(asked, pictures, strict=True):
-        assert difference(picture, diffusers_alone(one)) <= 1, one
-        # The measure can tell: what should change the picture changes it by more.
-        others = [{"prompt": "a green star"}, {"seed": 99}]
-        if one.guidance_scale > 1:
-            others.append({"guidance_scale": one.guidance_scale + 1})
-        for other in others:
-            assert difference(picture, diffusers_alone(dataclasses.replace(one, **other))) > 1, (one, other)
-
-
 def test_in_a_mixed_batch_it_is_diffusers_to_one_step_of_255(
-    engine: DiffusionEngine, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
+    parity: Parity, model: StableDiffusionXL, diffusers_alone: Callable[[GenerationInputs], Picture]
 ) -> None:
-    assert_parity(MIXED, together(engine, model, MIXED), diffusers_alone)
-    forwards = engine.statistics().forwards
+    parity.check(MIXED, parity.together(model, MIXED), diffusers_alone)
+    forwards = parity.engine.statistics().forwards
     denoising = [made for label, made in forwards.items() if label.startswith("unet")]
     assert len(denoising) == 2  # one for each size
     assert max(made.largest_batch for made in denoising) >= 5
@@ -209,7 +139,7 @@ def test_in_a_mixed_batch_it_is_diffusers_to_one_step_of_255(
 
 
 def test_a_broken_collation_is_seen(
-    engine: DiffusionEngine,
+    parity: Parity,
     model: StableDiffusionXL,
     diffusers_alone: Callable[[GenerationInputs], Picture],
     monkeypatch: pytest.MonkeyPatch,
@@ -218,9 +148,9 @@ def test_a_broken_collation_is_seen(
     intact = collate.run_merged
     monkeypatch.setattr("deployments.engine.engine.run_merged", lambda calls: intact(calls)[::-1])
     same_rows = [one for one in MIXED if one.guidance_scale > 1 and one.width == 64]
-    pictures = together(engine, model, same_rows)
+    pictures = parity.together(model, same_rows)
     with pytest.raises(AssertionError):
-        assert_parity(same_rows, pictures, diffusers_alone)
+        parity.check(same_rows, pictures, diffusers_alone)
 
 
 def test_large_pictures_are_decoded_one_by_one(base: Any, model: StableDiffusionXL) -> None:
@@ -234,19 +164,16 @@ def test_large_pictures_are_decoded_one_by_one(base: Any, model: StableDiffusion
 
 
 def test_a_picture_that_is_not_finite_never_leaves(
-    engine: DiffusionEngine, model: StableDiffusionXL, base: Any, monkeypatch: pytest.MonkeyPatch
+    parity: Parity, model: StableDiffusionXL, base: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison = torch.full_like(base.vae.post_quant_conv.bias, float("nan"))
     monkeypatch.setitem(base.vae.post_quant_conv._parameters, "bias", torch.nn.Parameter(poison, False))
-    engine.start()
     with pytest.raises(InvalidOutput):
-        picture_of(submit(engine, model, inputs(steps=1)))
+        parity.alone(model, inputs(steps=1))
 
 
-def test_progress_counts_the_steps_that_run(engine: DiffusionEngine, model: StableDiffusionXL) -> None:
+def test_progress_counts_the_steps_that_run(parity: Parity, model: StableDiffusionXL) -> None:
     """Image-to-image at strength 0.5 runs half of the steps."""
-    engine.start()
     seen: list[tuple[int, int]] = []
-    asked = inputs(steps=8, image=drawing(1), strength=0.5)
-    engine.submit(lambda _: model.generate(asked, lambda *at: seen.append(at))).future.result(SECONDS)
+    parity.alone(model, inputs(steps=8, image=drawing(1), strength=0.5), lambda *at: seen.append(at))
     assert seen == [(0, 8), (1, 4), (2, 4), (3, 4), (4, 4)]

@@ -137,6 +137,11 @@ def test_ignored_parameters_are_named_and_bounded() -> None:
     assert len(Body.model_validate({f"field{i:030}": 1 for i in range(256)}).ignored_parameters()) == 1024
 
 
+def test_known_fields_without_meaning_for_the_model_are_named_too() -> None:
+    body = Body.model_validate({"prompt": "a", "style": "vivid"})
+    assert body.ignored_parameters(("prompt", "never_sent")) == "prompt, style"
+
+
 def test_fields_are_not_without_number() -> None:
     with pytest.raises(ValidationError, match="at most 256 fields"):
         Body.model_validate({f"field{i}": 1 for i in range(257)})

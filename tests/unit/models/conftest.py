@@ -1,0 +1,104 @@
+"""What the parity tests of all families share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deployments.engine.engine import DiffusionEngine, EngineLimits
+from deployments.models.pixels import to_pixels
+
+if TYPE_CHECKING:
+    from deployments.engine.job import Job
+    from deployments.models.protocol import DiffusionModel, GenerationInputs
+    from deployments.types import StepCallback
+
+SECONDS = 120  # only a hang takes longer
+Picture = NDArray[np.uint8]
+
+
+class Parity:
+    """Runs requests through an engine, alone or together, and compares them with diffusers' own pictures."""
+
+    def __init__(self) -> None:
+        self.engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=32))
+        self._started = False
+
+    def alone(self, model: DiffusionModel, asked: GenerationInputs, on_step: StepCallback | None = None) -> Picture:
+        self._start()
+        return self._picture(self.engine.submit(lambda report: model.generate(asked, on_step or report)))
+
+    def together(self, model: DiffusionModel, asked: Sequence[GenerationInputs]) -> list[Picture]:
+        """Half start side by side, the rest join one by one at the steps of the first."""
+        rest = list(asked[len(asked) // 2 :])
+        joined: list[Job[Tensor]] = []
+
+        def submit(one: GenerationInputs) -> Job[Tensor]:
+            return self.engine.submit(lambda on_step: model.generate(one, on_step))
+
+        def first(on_step: StepCallback) -> Tensor:
+            def at_step(step: int, steps: int) -> None:
+                on_step(step, steps)
+                if step and rest:
+                    joined.append(submit(rest.pop(0)))
+
+            return model.generate(asked[0], at_step)
+
+        jobs = [self.engine.submit(first), *map(submit, asked[1 : len(asked) // 2])]
+        self._start()
+        first_half = [self._picture(job) for job in jobs]
+        return first_half + [self._picture(job) for job in joined]
+
+    def check(
+        self,
+        asked: Sequence[GenerationInputs],
+        pictures: Sequence[Picture],
+        diffusers_alone: Callable[[GenerationInputs], Picture],
+    ) -> None:
+        """Raises AssertionError unless each is the picture that diffusers makes, to one step of 255."""
+        for one, picture in zip(asked, pictures, strict=True):
+            assert difference(picture, diffusers_alone(one)) <= 1, one
+            # The measure can tell: what should change the picture changes it by more.
+            others: list[dict[str, object]] = [{"prompt": "a green star"}, {"seed": 99}]
+            if one.guidance_scale > 1:
+                others.append({"guidance_scale": one.guidance_scale + 1})
+            for other in others:
+                changed = dataclasses.replace(one, **other)  # type: ignore[arg-type]
+                assert difference(picture, diffusers_alone(changed)) > 1, changed
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self.engine.start()
+
+    @staticmethod
+    def _picture(job: Job[Tensor]) -> Picture:
+        return to_pixels(job.future.result(SECONDS))
+
+
+def difference(one: Picture, other: Picture) -> int:
+    """The largest of all pixels, in steps of 1/255."""
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+@pytest.fixture
+def parity() -> Iterator[Parity]:
+    parity = Parity()
+    yield parity
+    parity.engine.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small pictures are faster on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
