@@ -85,7 +85,7 @@ _Application = Annotated[_IngressApplication | _ModelApplication, Field(discrimi
 
 class _HttpOptions(BaseModel):
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = Field(default=8000, ge=1, le=65535)
 
 
 class _File(BaseModel):

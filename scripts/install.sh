@@ -53,6 +53,10 @@ say "Installing the packages of $lock"
 "${install[@]}" --no-deps --require-hashes -r "$lock"
 
 say "Installing $torch for $build"
+# Both builds satisfy the same version, so the other one has to go first.
+if [ -f "$stamp" ] && [ "$(sed 's/.* //' "$stamp")" != "$build" ]; then
+    .tools/bin/uv pip uninstall --python .venv/bin/python torch
+fi
 # The CPU build is ten times smaller. Sources for it, in turn: PyTorch's own index, whatever pip is set up with here,
 # and last the default build, which holds the CUDA packages but runs on the CPU as well.
 if [ "$build" = cpu ]; then

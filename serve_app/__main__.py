@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.config}: {error}", file=sys.stderr)
         return 2
     if not _is_free(file.host, file.port):
-        print(f"{options.config}: http_options.port: {file.port} is taken by another program", file=sys.stderr)
+        place = f"{file.host} port {file.port}"
+        print(f"{options.config}: http_options: cannot listen on {place}; is it taken?", file=sys.stderr)
         return 2
     if names := file.small_models:
         from deployments.models.small import main as build_small_models
@@ -66,13 +67,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 def _environment() -> dict[str, str]:
@@ -94,7 +96,7 @@ def _tell_until_ready(file: ServeFile, serve: subprocess.Popen[bytes]) -> bool:
         for name, state in states.items():
             if told.get(name) != state:
                 print(f"{name}: {state}", flush=True)
-        told = states
+        told |= states  # a poll that got no answer, on a busy machine, changes nothing
         if status == 200:
             return True
         if "deploy failed" in states.values():

@@ -61,13 +61,13 @@ class Dispatcher:
         except BackPressureError as error:
             raise Overloaded(f"{route.name} has too many requests.", retry_after_seconds=5) from error
         except RayServeException as error:
-            self._handles.pop(route.application, None)  # a new deployment of the application has another
+            self._handles.pop(route.application, None)  # looked up again, should the application come back
             raise ModelUnavailable(f"{route.name} is not available now.", retry_after_seconds=15) from error
         except RayError as error:  # its actor or node died, or the result was lost with it
             raise ReplicaLost(f"The replica of {route.name} was lost.", retry_after_seconds=10) from error
 
     async def _handle(self, application: str) -> DeploymentHandle:
-        """Kept, since each starts a router of its own; found late, since applications start in any order.
+        """Kept, since looking it up asks the controller; found late, since applications start in any order.
 
         In a thread, since finding it waits for the Serve controller; once for all who wait for it, whoever gives up.
         """

@@ -55,8 +55,8 @@ class Service:
         try:
             return await self._dispatcher.generate(route, request)
         except DeadlineExceeded:
-            state = (await self.readiness())[route.name]
-            if state.ready:
+            state = (await self.readiness()).get(route.name)
+            if state is None or state.ready:
                 raise
             raise ModelUnavailable(f"{route.name} is not ready: {state.description}.", retry_after_seconds=30) from None
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 _REMEMBERED = 8  # measurements of one shape and rows
 _EXPLORED_EVERY = 16  # forwards of a shape: the share of time risked on a batch above the knee
 _WORTHWHILE = 0.95  # rows must get this much cheaper for a bigger batch to be worth the wait
-_MOST_SHAPES = 1024  # the oldest is forgotten: callers choose sizes, and so how many shapes there are
+_MOST_SHAPES = 1024  # the one not seen for longest is forgotten: callers choose sizes, and so how many shapes there are
 
 
 @dataclass
@@ -37,7 +37,7 @@ class CostModel:
 
     def observe(self, shape: Hashable, rows: int, seconds: float) -> None:
         """A forward of `rows` rows took `seconds`."""
-        known = self._shapes.setdefault(shape, _Shape())
+        known = self._shapes[shape] = self._shapes.pop(shape, _Shape())  # last in order: seen last
         known.seconds.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
         known.forwards += 1
         if len(self._shapes) > _MOST_SHAPES:
@@ -55,8 +55,8 @@ class CostModel:
         nearest = min(least, key=lambda measured: (abs(measured - rows), measured))
         return least[nearest] * (1 if rows <= nearest else rows / nearest)
 
-    def row_cap(self, shape: Hashable) -> int:
-        """The most rows worth running together; 1 where nothing was measured yet.
+    def row_cap(self, shape: Hashable, rows: int = 1) -> int:
+        """The most rows worth running together, for calls of `rows` rows; 1 where nothing was measured yet.
 
         It is the knee once that was seen, and twice what was tried until then, or when it is time to look again.
         """
@@ -67,4 +67,4 @@ class CostModel:
         cheapest = min(per_row.values())
         knee = min(rows for rows, cost in per_row.items() if cost * _WORTHWHILE <= cheapest)
         unexplored = knee == max(per_row) or known.forwards % _EXPLORED_EVERY == 0
-        return 2 * knee if unexplored else knee
+        return 2 * max(knee, rows) if unexplored else knee

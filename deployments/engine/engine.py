@@ -27,7 +27,6 @@ from typing import Any, TypeVar
 import torch
 
 from deployments.engine.collate import ModuleCall, run_merged
-from deployments.engine.coroutine import Cancelled
 from deployments.engine.cost import CostModel
 from deployments.engine.job import Job, JobState
 from deployments.engine.scheduler import WaitingCall, choose
@@ -45,6 +44,8 @@ from deployments.types import StepCallback
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+_MOST_MEMORY_CAPS = 1024  # callers choose sizes, and so how many shapes there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class DiffusionEngine:
                 raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
             if len(self._arrived) + len(self._running) >= self.limits.max_running + self.limits.max_queued:
                 raise Overloaded("This model's queue is full.", retry_after_seconds=self._seconds_to_a_free_place)
-            job = Job(next(self._tickets), function, seconds, self._notify)
+            job = Job(next(self._tickets), function, seconds, self._notify, self._statistics.ended)
             self._arrived.append(job)
             self._wake.notify()
         return job
@@ -108,15 +109,13 @@ class DiffusionEngine:
         return self._statistics.snapshot(waiting=len(self._arrived), running=len(self._running))
 
     def check(self, watchdog_seconds: float) -> None:
-        """Raises ModelUnavailable if the thread is dead, or busy with one thing for longer than the watchdog allows.
+        """Raises ModelUnavailable if the engine has died, or is busy with one thing for longer than the watchdog lets.
 
         In both cases everybody who waits is answered first. Callable from any thread.
         """
         busy_since = self._busy_since
         if busy_since is not None and time.monotonic() - busy_since > watchdog_seconds:
-            self._dead = ModelUnavailable("The model has stopped answering.", retry_after_seconds=15)
-        elif not self._thread.is_alive() and not self._stopping:
-            self._dead = self._dead or ModelUnavailable("The model's engine has ended.", retry_after_seconds=15)
+            self._dead = self._dead or ModelUnavailable("The model has stopped answering.", retry_after_seconds=15)
         if self._dead:
             self._fail_everybody(self._dead)
             raise self._dead
@@ -132,6 +131,7 @@ class DiffusionEngine:
                         self._settle(members, self._run(members))
         except BaseException as error:  # of the device, or a mistake of ours: loud, and nobody is left waiting
             logger.exception("The diffusion engine has died")
+            self._busy_since = None
             self._dead = ModelUnavailable("The model's engine has failed.", retry_after_seconds=15)
             self._fail_everybody(self._dead)
             if not isinstance(error, Exception):
@@ -179,7 +179,7 @@ class DiffusionEngine:
         return [paused[call.ticket] for call in choose(waiting)]
 
     def _row_cap(self, call: ModuleCall) -> int:
-        worthwhile = self.limits.max_rows or self._cost.row_cap(call.shape)
+        worthwhile = self.limits.max_rows or self._cost.row_cap(call.shape, call.rows)
         bounds = [worthwhile, call.most_rows, self._memory_caps.get(call.shape)]
         return min(bound for bound in bounds if bound is not None)
 
@@ -195,7 +195,7 @@ class DiffusionEngine:
             _synchronize(calls[0])
         except Exception as error:
             out_of_memory = _is_out_of_memory(error)
-            if isinstance(error, torch.AcceleratorError) and not out_of_memory:
+            if _is_of_the_device(error):
                 raise
             if len(calls) == 1:
                 return [_too_large_alone() if out_of_memory else error]
@@ -205,11 +205,16 @@ class DiffusionEngine:
             self._cost.observe(calls[0].shape, rows, seconds)
             self._statistics.forward(calls[0].label, len(calls), rows, seconds)
             return outputs
+        half = len(members) // 2
         if out_of_memory:
             torch.cuda.empty_cache()  # does nothing without CUDA
-            self._memory_caps[calls[0].shape] = min(max(1, rows // 2), self._row_cap(calls[0]))
-        half = len(members) // 2
+            self._remember_memory_cap(calls[0], sum(call.rows for call in calls[half:]))
         return self._run(members[:half]) + self._run(members[half:])
+
+    def _remember_memory_cap(self, call: ModuleCall, rows: int) -> None:
+        self._memory_caps[call.shape] = min(rows, self._memory_caps.pop(call.shape, rows))
+        if len(self._memory_caps) > _MOST_MEMORY_CAPS:
+            del self._memory_caps[next(iter(self._memory_caps))]
 
     def _settle(self, members: Sequence[tuple[Job[Any], ModuleCall]], outputs: Sequence[Any]) -> None:
         for (job, _), output in zip(members, outputs, strict=True):
@@ -219,29 +224,32 @@ class DiffusionEngine:
         self._busy_since = time.monotonic()
         job.paused_at = step(*output)
         if job.settled:  # from outside, while it ran
-            self._end(job, settled_now=False)
+            job.coroutine.close()
+            self._remove(job)
         elif job.paused_at is None:
-            error = job.coroutine.error
-            self._end(job, job.finish(job.coroutine.result) if error is None else job.fail(_as_easel_error(error)))
+            result, error = job.coroutine.result, job.coroutine.error
+            if error is not None and _is_of_the_device(error):
+                raise error
+            answer = None if error is None else _as_easel_error(error)
+            self._remove(job)
+            if answer is None:
+                job.finish(result)
+            else:
+                job.fail(answer)
 
     def _throw_out(self, job: Job[Any]) -> None:
-        """Runs its cleanup; what that asks of a module is not done any more."""
         self._busy_since = time.monotonic()
-        job.coroutine.throw(Cancelled())
+        job.coroutine.close()
+        self._remove(job)
         if job.cancel_requested:
-            self._end(job, job.fail(EaselError("The request was cancelled.", code="cancelled"), JobState.CANCELLED))
+            job.fail(EaselError("The request was cancelled.", code="cancelled"), JobState.CANCELLED)
         else:
-            self._end(job, job.fail(DeadlineExceeded("The model did not finish in the time that is allowed.")))
+            job.fail(DeadlineExceeded("The model did not finish in the time that is allowed."))
 
-    def _end(self, job: Job[Any], settled_now: bool) -> None:
+    def _remove(self, job: Job[Any]) -> None:
         self._running.remove(job)
-        # Frames and tracebacks hold tensors, in cycles that a collection might free much later.
-        if job.coroutine.error is not None:
-            job.coroutine.error.__traceback__ = None
         job.paused_at = None
-        del job.coroutine
-        if settled_now:
-            self._statistics.ended(job.state)
+        job.coroutine.forget()
 
     # ------------------------------------------------------------------------------------------------ from any thread
 
@@ -254,8 +262,7 @@ class DiffusionEngine:
             everybody = [*self._arrived, *self._running]
             self._arrived.clear()
         for job in everybody:
-            if job.fail(error):
-                self._statistics.ended(job.state)
+            job.fail(error)
 
 
 def _synchronize(call: ModuleCall) -> None:
@@ -263,11 +270,19 @@ def _synchronize(call: ModuleCall) -> None:
     device = next((value.device for value in call.arguments.values() if isinstance(value, torch.Tensor)), None)
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device is not None and device.type == "mps":
+        torch.mps.synchronize()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """The CPU's allocator raises a plain RuntimeError, told by its text alone."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Not every allocator has a type of its own for it: some are told by their text alone."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(words in str(error) for words in ("out of memory", "DefaultCPUAllocator"))
+
+
+def _is_of_the_device(error: BaseException) -> bool:
+    """After it nothing on the device can be trusted, and every further call fails."""
+    return isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error)
 
 
 def _as_easel_error(error: BaseException) -> EaselError:

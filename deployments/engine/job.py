@@ -9,6 +9,7 @@ Invariant: the future is settled exactly once, whoever comes first of the engine
 from __future__ import annotations
 
 import enum
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -36,7 +37,12 @@ class Job(Generic[Result]):
     """A pipeline call on its way through the engine; made by `DiffusionEngine.submit`."""
 
     def __init__(
-        self, ticket: int, function: Callable[[StepCallback], Result], seconds: float, on_cancel: Callable[[], None]
+        self,
+        ticket: int,
+        function: Callable[[StepCallback], Result],
+        seconds: float,
+        on_cancel: Callable[[], None],
+        on_end: Callable[[JobState], None],
     ) -> None:
         self.ticket = ticket
         self.future: Future[Result] = Future()
@@ -49,9 +55,10 @@ class Job(Generic[Result]):
         self.steps_done = 0
         self.steps = 0
         # Owned by the engine's thread:
-        self.coroutine = Coroutine(lambda: function(self._report))
+        self.coroutine = Coroutine(functools.partial(function, self._report))
         self.paused_at: ModuleCall | None = None
         self._on_cancel = on_cancel
+        self._on_end = on_end
         self._settling = Lock()
 
     @property
@@ -70,26 +77,23 @@ class Job(Generic[Result]):
             if not self.settled:
                 self.state = JobState.RUNNING
 
-    def finish(self, result: Result) -> bool:
-        """Settles it with its result; False if it had ended before."""
-        if not self._settle(JobState.FINISHED):
-            return False
-        self.future.set_result(result)
-        return True
+    def finish(self, result: Result) -> None:
+        """Settles it with its result, unless it had ended before."""
+        if self._settle(JobState.FINISHED):
+            self.future.set_result(result)
 
-    def fail(self, error: BaseException, state: JobState = JobState.FAILED) -> bool:
-        """Settles it with an error; False if it had ended before."""
-        if not self._settle(state):
-            return False
-        self.future.set_exception(error)
-        return True
+    def fail(self, error: BaseException, state: JobState = JobState.FAILED) -> None:
+        """Settles it with an error, unless it had ended before."""
+        if self._settle(state):
+            self.future.set_exception(error)
 
     def _settle(self, state: JobState) -> bool:
         with self._settling:
             if self.settled:
                 return False
             self.state = state
-            return True
+        self._on_end(state)  # first: whoever has the answer finds it counted
+        return True
 
     def _report(self, steps_done: int, steps: int) -> None:
         self.steps_done, self.steps = steps_done, steps

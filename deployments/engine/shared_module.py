@@ -69,4 +69,6 @@ class _PausingMethod:
             return self._method(*args, **kwargs)
         # All arguments by name, so that callers who pass the same in different ways can share a forward.
         arguments = dict(zip(self._parameters[: len(args)], args, strict=True)) | kwargs
-        return pause(ModuleCall(self._module, self._name, self._method, arguments, self._rules, self._denoises))
+        call = ModuleCall(self._module, self._name, self._method, arguments, self._rules, self._denoises)
+        hash(call.key)  # made here, where a mistake in the arguments is the caller's alone
+        return pause(call)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from threading import Lock
 
 from deployments.engine.job import JobState
 
-_MOST_LABELS = 1024  # the oldest is forgotten: callers choose sizes, and so how many shapes there are
+_MOST_LABELS = 1024  # the one not seen for longest is forgotten: callers choose sizes, and so how many shapes there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,19 @@ class StatisticsRecorder:
     def __init__(self) -> None:
         self._forwards: dict[str, ForwardStatistics] = {}
         self._ended: Counter[JobState] = Counter()
+        self._counting = Lock()
 
     def forward(self, label: str, calls: int, rows: int, seconds: float) -> None:
         """One forward answered `calls` pipeline calls."""
-        self._forwards[label] = self._forwards.get(label, ForwardStatistics()).plus(calls, rows, seconds)
+        # Taken out and put in again, so that the first is the one not seen for longest.
+        self._forwards[label] = self._forwards.pop(label, ForwardStatistics()).plus(calls, rows, seconds)
         if len(self._forwards) > _MOST_LABELS:
             del self._forwards[next(iter(self._forwards))]
 
     def ended(self, state: JobState) -> None:
-        """A job ended in `state`."""
-        self._ended[state] += 1
+        """A job ended in `state`. Callable from any thread."""
+        with self._counting:
+            self._ended[state] += 1
 
     def snapshot(self, *, waiting: int, running: int) -> EngineStatistics:
         """The counters as they are now."""

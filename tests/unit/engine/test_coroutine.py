@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import functools
+import weakref
+
 import pytest
 from torch import nn
 
@@ -86,6 +89,47 @@ def test_cancelling_before_the_start_runs_nothing() -> None:
     coroutine = Coroutine(lambda: pytest.fail("must not run"))
     assert coroutine.throw(Cancelled()) is None
     assert isinstance(coroutine.error, Cancelled)
+
+
+def test_a_closed_one_is_freed_with_all_it_holds_and_gets_no_further_call() -> None:
+    cleaned: list[str] = []
+
+    class Held:
+        """Something to look for."""
+
+    def stubborn(held: Held) -> None:
+        try:
+            pause(call("first"))
+        finally:
+            try:
+                pause(call("cleanup"))
+            finally:
+                cleaned.append(type(held).__name__)
+
+    held = Held()
+    reference = weakref.ref(held)
+    coroutine = Coroutine(functools.partial(stubborn, held))
+    coroutine.resume()
+    del held
+    coroutine.close()
+    assert cleaned == ["Held"]
+    coroutine.forget()
+    assert reference() is None
+
+
+def test_one_that_is_dropped_while_it_is_paused_is_freed_too() -> None:
+    class Held:
+        """Something to look for."""
+
+    def wait(held: Held) -> None:
+        pause(call("first"))
+
+    held = Held()
+    reference = weakref.ref(held)
+    coroutine = Coroutine(functools.partial(wait, held))
+    coroutine.resume()
+    del held, coroutine
+    assert reference() is None
 
 
 def test_knows_where_it_is() -> None:

@@ -70,6 +70,15 @@ def test_under_noise_and_backlog_the_cap_finds_the_knee(knee: int, least: int, m
     assert least <= usual <= most
 
 
+def test_a_cold_outlier_cannot_hold_guided_requests_at_one() -> None:
+    """Guidance makes a request two rows: the look above a knee of one row must be at more than one request."""
+    cost = measured(rows1=1.0, rows2=1.96, rows4=40.0)
+    for _ in range(200):
+        rows = max(2, cost.row_cap("key", rows=2))
+        cost.observe("key", rows, 1.0)
+    assert cost.row_cap("key", rows=2) >= 16
+
+
 def test_after_light_traffic_a_backlog_is_batched_again() -> None:
     """Batches are measured slow once, then requests come alone for long; the knee must not stay at one request."""
     cost = measured(rows2=1.0, rows4=4.0, rows8=8.0)

@@ -187,7 +187,7 @@ def test_an_error_of_our_own_arrives_as_it_is(engine: DiffusionEngine, toy: Toy)
 def test_out_of_memory_splits_the_batch_and_is_remembered(engine: DiffusionEngine, toy: Toy) -> None:
     toy.fits = 2
     assert results(submit_all(engine, [pipeline(toy, steps=3) for _ in range(4)])) == [3.0] * 4
-    assert toy.batches.count(4) == 1
+    assert toy.batches == [4, 2, 2, 2, 2, 2, 2]  # halved once, and no further than had to be
 
 
 def test_what_does_not_fit_alone_is_out_of_memory(engine: DiffusionEngine, toy: Toy) -> None:
@@ -278,6 +278,41 @@ def test_an_error_of_the_device_ends_the_engine(toy: Toy) -> None:
     engine.stop()
 
 
+def test_an_error_of_the_device_between_calls_ends_it_too(toy: Toy) -> None:
+    engine = DiffusionEngine()
+
+    def fail() -> None:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    (job,) = submit_all(engine, [pipeline(toy, finish=fail)])
+    with pytest.raises(ModelUnavailable):
+        job.future.result(SECONDS)
+    with pytest.raises(ModelUnavailable, match="failed"):
+        engine.check(watchdog_seconds=0)
+    engine.stop()
+
+
+def test_a_devices_out_of_memory_is_no_error_of_the_device(engine: DiffusionEngine, toy: Toy) -> None:
+    toy.breaks_with = torch.AcceleratorError("CUDA error: out of memory")
+    (job,) = submit_all(engine, [pipeline(toy)])
+    with pytest.raises(OutOfMemory):
+        job.future.result(SECONDS)
+    engine.check(watchdog_seconds=60)
+
+
+def test_arguments_that_have_no_key_fail_their_own_request(engine: DiffusionEngine, toy: Toy) -> None:
+    net = share(toy, "toy", {"forward": MergeRules()}, denoises=True)
+
+    def unsortable(_: StepCallback) -> None:
+        net(torch.zeros(1, 3), {1: "a", "b": 2})
+
+    bad = engine.submit(unsortable)
+    (good,) = submit_all(engine, [pipeline(toy)])
+    assert results([good]) == [4.0]
+    with pytest.raises(GenerationFailed):
+        bad.future.result(SECONDS)
+
+
 def test_a_cpus_own_words_for_out_of_memory(engine: DiffusionEngine, toy: Toy) -> None:
     toy.breaks_with = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
     (job,) = submit_all(engine, [pipeline(toy)])
@@ -292,9 +327,10 @@ def test_an_output_that_cannot_be_split_is_never_shared(engine: DiffusionEngine,
 
 def test_a_late_request_ends_wherever_it_is(toy: Toy) -> None:
     engine = DiffusionEngine(EngineLimits(max_running=1))
-    running = engine.submit(pipeline(toy, steps=10**6), seconds=0.2)
-    queued = engine.submit(pipeline(toy), seconds=0.1)
     engine.start()
+    running = engine.submit(pipeline(toy, steps=10**6), seconds=1.0)
+    assert toy.entered.wait(SECONDS)
+    queued = engine.submit(pipeline(toy), seconds=0.1)
     for job in (running, queued):
         with pytest.raises(DeadlineExceeded):
             job.future.result(SECONDS)

@@ -160,7 +160,7 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
         other.listen()
         path = config(lambda content: content["http_options"].update(port=other.getsockname()[1]))
         assert command.main([str(path)]) == 2
-    assert "http_options.port" in capsys.readouterr().err
+    assert "http_options: cannot listen" in capsys.readouterr().err
 
 
 class TestEnvironment:
