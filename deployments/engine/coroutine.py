@@ -104,6 +104,5 @@ def pause(call: ModuleCall) -> Any:
     """Hands `call` to whoever resumed this coroutine; returns the call's output once it is resumed with it."""
     if getcurrent().closing:
         raise Cancelled
-    return getcurrent().parent.switch(
-        call
-    )  # without a name for it here: a frame that holds its greenlet is never freed
+    # The greenlet gets no name here: it would never be freed while a frame of its own holds it.
+    return getcurrent().parent.switch(call)

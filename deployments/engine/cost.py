@@ -22,11 +22,9 @@ _MOST_SHAPES = 1024  # the one not seen for longest is forgotten: callers choose
 class _Shape:
     """What was measured of one shape."""
 
-    seconds: dict[int, deque[float]] = field(default_factory=dict)  # by rows
+    measured: dict[int, deque[float]] = field(default_factory=dict)  # seconds, by rows
+    least: dict[int, float] = field(default_factory=dict)  # of these, by rows: read far more often than it changes
     forwards: int = 0
-
-    def least(self) -> dict[int, float]:
-        return {rows: min(measured) for rows, measured in self.seconds.items()}
 
 
 class CostModel:
@@ -38,7 +36,9 @@ class CostModel:
     def observe(self, shape: Hashable, rows: int, seconds: float) -> None:
         """A forward of `rows` rows took `seconds`."""
         known = self._shapes[shape] = self._shapes.pop(shape, _Shape())  # last in order: seen last
-        known.seconds.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
+        measured = known.measured.setdefault(rows, deque(maxlen=_REMEMBERED))
+        measured.append(seconds)
+        known.least[rows] = min(measured)
         known.forwards += 1
         if len(self._shapes) > _MOST_SHAPES:
             del self._shapes[next(iter(self._shapes))]
@@ -51,9 +51,8 @@ class CostModel:
         known = self._shapes.get(shape)
         if known is None:
             return 0.0
-        least = known.least()
-        nearest = min(least, key=lambda measured: (abs(measured - rows), measured))
-        return least[nearest] * (1 if rows <= nearest else rows / nearest)
+        nearest = min(known.least, key=lambda measured: (abs(measured - rows), measured))
+        return known.least[nearest] * (1 if rows <= nearest else rows / nearest)
 
     def row_cap(self, shape: Hashable, rows: int = 1) -> int:
         """The most rows worth running together, for calls of `rows` rows; 1 where nothing was measured yet.
@@ -63,8 +62,8 @@ class CostModel:
         known = self._shapes.get(shape)
         if known is None:
             return 1
-        per_row = {rows: seconds / rows for rows, seconds in known.least().items()}
+        per_row = {tried: seconds / tried for tried, seconds in known.least.items()}
         cheapest = min(per_row.values())
-        knee = min(rows for rows, cost in per_row.items() if cost * _WORTHWHILE <= cheapest)
+        knee = min(tried for tried, cost in per_row.items() if cost * _WORTHWHILE <= cheapest)
         unexplored = knee == max(per_row) or known.forwards % _EXPLORED_EVERY == 0
         return 2 * max(knee, rows) if unexplored else knee

@@ -13,8 +13,8 @@ from diffusers import FluxPipeline
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
-from deployments.models.autoencoder import AUTOENCODER_METHODS
 from deployments.models.loading import load_pipeline
+from deployments.models.merging import AUTOENCODER_METHODS, TEXT_ENCODER_METHODS
 from deployments.models.steps import step_reporter
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class FluxSchnell:
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
             "transformer": share(pipeline.transformer, "transformer", TRANSFORMER_METHODS, denoises=True),
-            "text_encoder": share(pipeline.text_encoder, "text_encoder", {"forward": MergeRules()}),
-            "text_encoder_2": share(pipeline.text_encoder_2, "text_encoder_2", {"forward": MergeRules()}),
+            "text_encoder": share(pipeline.text_encoder, "text_encoder", TEXT_ENCODER_METHODS),
+            "text_encoder_2": share(pipeline.text_encoder_2, "text_encoder_2", TEXT_ENCODER_METHODS),
             "vae": share(pipeline.vae, "vae", AUTOENCODER_METHODS),
         }
 

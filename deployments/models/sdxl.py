@@ -22,8 +22,8 @@ from diffusers import (
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
-from deployments.models.autoencoder import AUTOENCODER_METHODS
 from deployments.models.loading import load_pipeline
+from deployments.models.merging import AUTOENCODER_METHODS, TEXT_ENCODER_METHODS
 from deployments.models.steps import step_reporter
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from deployments.types import StepCallback
 
 UNET_METHODS = {"forward": MergeRules(per_row=frozenset({"timestep"}))}
-TEXT_ENCODER_METHODS = {"forward": MergeRules()}
 
 SCHEDULERS: Mapping[SchedulerName, type[Any]] = {
     "ddim": DDIMScheduler,

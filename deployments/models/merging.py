@@ -1,4 +1,4 @@
-"""How calls of a diffusers autoencoder are merged; the same for every family that has one."""
+"""How calls of the modules that families have in common are merged: text encoders and the autoencoder."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ def _split_distribution(
         for parameters in distribution.parameters.split(list(rows))
     ]
 
+
+TEXT_ENCODER_METHODS = {"forward": MergeRules()}
 
 # Decoding is the peak of a model's memory, and beyond one picture of this size merging gains nothing.
 _MOST_PIXELS = 1024 * 1024
