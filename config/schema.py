@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, PositiveInt, model_validator
 
-Family = Literal["sdxl", "flux-schnell"]
+Family = Literal["sdxl", "sdxl-pose", "flux-schnell", "flux-fill"]
 SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]  # WxH
 
@@ -63,6 +63,9 @@ class ModelConfig(Strict):
     vae: Weights | None = Field(
         default=None, description="A VAE to use instead of the model's own, as SDXL's fp16-safe one."
     )
+    controlnet: Weights | None = Field(
+        default=None, description="The pose ControlNet; required by the family `sdxl-pose`, and taken by no other."
+    )
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     device: str = Field(
         default="auto",
@@ -73,6 +76,12 @@ class ModelConfig(Strict):
     warm_up_sizes: tuple[Size, ...] = Field(
         default=(), description="Sizes (`WxH`) to run before the replica is ready, to measure their cost and knee."
     )
+
+    @model_validator(mode="after")
+    def _controlnet_where_it_is_used(self) -> ModelConfig:
+        if (self.controlnet is not None) != (self.family == "sdxl-pose"):
+            raise ValueError("controlnet: the family 'sdxl-pose' needs one, and no other family takes one")
+        return self
 
 
 class Preset(Strict):
@@ -135,11 +144,20 @@ class ModelRoute(Strict):
     limits: Limits = Limits()
 
 
+class PoseRoute(Strict):
+    """Where requests guided by a pose go."""
+
+    model: str = Field(description="The model, of family `sdxl-pose`, that pose edits of an SDXL model run on.")
+    application: str = Field(default="pose", min_length=1, description="The Serve application that finds poses.")
+
+
 class IngressSettings(Strict):
     """`user_config` of the ingress."""
 
     models: tuple[ModelRoute, ...]
     default_model: str = Field(description="One of the models, so that there is at least one.")
+    pose: PoseRoute | None = Field(default=None, description="Without it there are no pose edits.")
+    max_image_bytes: PositiveInt = Field(default=4 * 2**20, description="Larger uploaded pictures and masks are 413.")
     public_url: HttpUrl | None = Field(
         default=None, description="Base of picture links; default: the origin that the request came to."
     )
@@ -155,6 +173,8 @@ class IngressSettings(Strict):
                 seen.add(name.lower())
         if self.default_model.lower() not in seen:
             raise ValueError(f"default_model: '{self.default_model}' is none of the models' names or aliases")
+        if self.pose and self.pose.model not in [route.name for route in self.models if route.family == "sdxl-pose"]:
+            raise ValueError(f"pose.model: '{self.pose.model}' is the name of no model of family sdxl-pose")
         return self
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 StepCallback = Callable[[int, int], None]  # (denoising steps done, steps in all)
+Point = tuple[float, float]  # x and y as fractions of a picture's width and height, 0 … 1
 Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
 
 
@@ -32,6 +33,10 @@ class ImageRequest:
     image: bytes | None = field(default=None, repr=False)  # PNG, JPEG or WebP; present: image-to-image or inpainting
     mask: bytes | None = field(default=None, repr=False)  # transparent, or white without alpha, is repainted
     strength: float | None = None  # 0 < strength <= 1, only with an image
+    skeleton: bytes | None = field(default=None, repr=False)  # PNG of width × height; only for a pose model
+    pose_strength: float = 1.0  # 0 … 2, how strongly the skeleton guides
+    pose_end: float = 1.0  # 0 … 1, the share of the steps that it guides
+    partial_images: int = 0  # 0 … 3 previews, spread over the steps; only when streaming
     output_format: OutputFormat = "png"
     output_compression: int = 100  # 0 … 100, the quality of jpeg and webp
     deadline: float  # unix seconds; no work is done for this request after it
@@ -43,6 +48,7 @@ class Progress:
 
     step: int
     steps: int
+    preview: bytes | None = field(default=None, repr=False)  # the picture as it forms, where one was asked for here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +64,30 @@ class ImageResult:
     guidance_scale: float
     queue_seconds: float  # from arrival at the replica to the first module call that ran for it
     inference_seconds: float  # from there to the last pixel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """One person's joints; `None` where one is not in the picture. Left and right are the person's own."""
+
+    body: tuple[Point | None, ...]  # 18, in COCO-18 order: deployments.pose.skeleton.JOINTS
+    left_hand: tuple[Point | None, ...] = ()  # 21 from wrist to little finger tip, or none
+    right_hand: tuple[Point | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseSource:
+    """What a pose is taken from: one of a photo, a skeleton drawn elsewhere, and joints."""
+
+    photo: bytes | None = field(default=None, repr=False)  # PNG, JPEG or WebP; people are looked for in it
+    drawing: bytes | None = field(default=None, repr=False)  # the same formats; a skeleton on black
+    people: tuple[Person, ...] = ()
+    canvas: tuple[int, int] | None = None  # width and height that `people` are fractions of; None: the output's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skeleton:
+    """A pose as the ControlNet reads it."""
+
+    picture: bytes = field(repr=False)  # PNG, RGB on black, exactly as large as was asked for
+    people: tuple[Person, ...] = ()  # in fractions of `picture`; none where only a drawing was given

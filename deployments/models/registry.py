@@ -15,7 +15,7 @@ from config.schema import Family
 if TYPE_CHECKING:
     from deployments.models.protocol import DiffusionModelFactory
 
-Capability = Literal["text-to-image", "image-to-image", "inpainting"]
+Capability = Literal["text-to-image", "image-to-image", "inpainting", "pose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,21 @@ class FamilyTraits:
     factory: str  # "module:class" of a DiffusionModelFactory
     capabilities: tuple[Capability, ...]
     size_multiple: int  # width and height are multiples of it
-    guided: bool  # takes guidance_scale and negative_prompt
+    rounds_size: bool = False  # down to such a multiple, instead of refusing
+    useless: tuple[str, ...] = ()  # fields of a request that have no meaning for it
 
 
 FAMILIES: dict[Family, FamilyTraits] = {
     "sdxl": FamilyTraits(
-        "deployments.models.sdxl:StableDiffusionXL", ("text-to-image", "image-to-image", "inpainting"), 8, guided=True
+        "deployments.models.sdxl:StableDiffusionXL", ("text-to-image", "image-to-image", "inpainting"), 8
     ),
-    "flux-schnell": FamilyTraits("deployments.models.flux:FluxSchnell", ("text-to-image",), 16, guided=False),
+    "sdxl-pose": FamilyTraits("deployments.models.sdxl_pose:StableDiffusionXLPose", ("text-to-image", "pose"), 8),
+    "flux-schnell": FamilyTraits(
+        "deployments.models.flux:FluxSchnell", ("text-to-image",), 16, useless=("guidance_scale", "negative_prompt")
+    ),
+    "flux-fill": FamilyTraits(
+        "deployments.models.flux_fill:FluxFill", ("inpainting",), 16, rounds_size=True, useless=("negative_prompt",)
+    ),
 }
 
 

@@ -41,9 +41,6 @@ from serve_app.errors import documented
 from serve_app.middleware import request_id
 from serve_app.routing import check_size, check_steps, require_capability, resolve
 
-# What a model without guidance has no use for.
-GUIDANCE_FIELDS = ("guidance_scale", "negative_prompt")
-
 
 class GenerationBody(WireModel):
     """A picture to make from text."""
@@ -177,7 +174,7 @@ def create_router(backend: Backend) -> APIRouter:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if ignored := body.ignored_parameters(() if FAMILIES[route.family].guided else GUIDANCE_FIELDS):
+        if ignored := body.ignored_parameters(FAMILIES[route.family].useless):
             response.headers[IGNORED_PARAMETERS_HEADER] = ignored
         return ImagesAnswer(created=int(time.time()), data=data)
 
