@@ -10,24 +10,19 @@ gone is cancelled within the forward that runs.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
 from ray import serve
 from ray.serve import Application
 
-from config.schema import ModelConfig, ModelSettings, Preset
-from deployments.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
-from deployments.imaging.decode import decode
-from deployments.imaging.encode import encode
-from deployments.imaging.masks import mask_of
-from deployments.models.protocol import GenerationInputs
+from config.schema import ModelConfig, ModelSettings
+from deployments.errors import ModelUnavailable
 from deployments.models.registry import load_factory
+from deployments.preparation import Preparation, prepare, warm_up_inputs
 from deployments.types import ImageRequest, ImageResult, Progress, StepCallback
 
 if TYPE_CHECKING:
@@ -35,13 +30,9 @@ if TYPE_CHECKING:
 
     from deployments.engine.job import Job
     from deployments.engine.statistics import EngineStatistics
+    from deployments.models.protocol import GenerationInputs, StepListener
 
 logger = logging.getLogger("ray.serve")
-
-# How much of a picture is redrawn where the request does not say: image-to-image keeps the composition, a mask's inside
-# is new.
-_IMAGE_TO_IMAGE_STRENGTH = 0.6
-_INPAINTING_STRENGTH = 1.0
 
 
 class Diffusion:
@@ -56,6 +47,7 @@ class Diffusion:
             torch.set_num_threads(config.torch_threads)
         started_at = time.monotonic()
         self._settings: ModelSettings | None = None
+        self._family = config.family
         self._engine = DiffusionEngine()
         self._model = load_factory(config.family)(config)
         self._engine.start()
@@ -72,23 +64,26 @@ class Diffusion:
 
     async def generate(self, request: ImageRequest) -> ImageResult:
         """The picture. Raises an EaselError; cancelling the call stops the work."""
-        inputs = await asyncio.to_thread(self._inputs_of, request)
-        with self._running(request, inputs, lambda _step, _steps: None) as job:
-            return await _result_of(job, request, inputs)
+        prepared = await self._prepare(request)
+        with self._running(prepared, lambda _step, _steps, _preview: None) as job:
+            return await _result_of(job, prepared)
 
     async def stream(self, request: ImageRequest) -> AsyncIterator[Progress | ImageResult]:
-        """Progress after every denoising step, and last the result; otherwise as `generate`."""
-        inputs = await asyncio.to_thread(self._inputs_of, request)
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[Progress | None]()
+        """Progress before the first denoising step and after each, and last the result; otherwise as `generate`."""
+        prepared = await self._prepare(request)
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[tuple[int, int, Tensor | None] | None] = asyncio.Queue()
 
-        def tell(event: Progress | None) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
+        def tell(*event: Any) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event or None)
 
-        with self._running(request, inputs, lambda *at: tell(Progress(step=at[0], steps=at[1]))) as job:
-            job.future.add_done_callback(lambda _: tell(None))
+        with self._running(prepared, tell) as job:
+            job.future.add_done_callback(lambda _: tell())
             while (event := await events.get()) is not None:
-                yield event
-            yield await _result_of(job, request, inputs)
+                step, steps, preview = event
+                picture = None if preview is None else await asyncio.to_thread(prepared.finish, preview)
+                yield Progress(step=step, steps=steps, preview=picture)
+            yield await _result_of(job, prepared)
 
     async def statistics(self) -> EngineStatistics:
         """The engine's counters since this replica started."""
@@ -102,47 +97,30 @@ class Diffusion:
         if hasattr(self, "_engine"):
             self._engine.stop()
 
+    async def _prepare(self, request: ImageRequest) -> Preparation:
+        return await asyncio.to_thread(prepare, request, self._current_settings(), self._family)
+
     @contextmanager
-    def _running(self, request: ImageRequest, inputs: GenerationInputs, on_step: StepCallback) -> Iterator[Job[Tensor]]:
-        def generate(report: StepCallback) -> Tensor:
-            def report_and_tell(step: int, steps: int) -> None:
-                report(step, steps)
-                on_step(step, steps)
-
-            return self._model.generate(inputs, report_and_tell)
-
-        job = self._engine.submit(generate, seconds=request.deadline - time.time())
+    def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:
+        job = self._engine.submit(
+            self._generation(prepared.inputs, listener), seconds=prepared.request.deadline - time.time()
+        )
         try:
             yield job
         finally:
             job.cancel()  # does nothing to a job that has ended
 
-    def _inputs_of(self, request: ImageRequest) -> GenerationInputs:
-        if time.time() >= request.deadline:
-            raise DeadlineExceeded("The request's time was up before it reached the model.")
-        preset = _preset(self._current_settings(), request)
-        image, mask = _pictures(request)
-        steps = preset.steps if request.steps is None else request.steps
-        usual_strength = _IMAGE_TO_IMAGE_STRENGTH if mask is None else _INPAINTING_STRENGTH
-        strength = usual_strength if request.strength is None else request.strength
-        if image is not None and int(steps * strength) < 1:
-            raise InvalidRequest(
-                f"strength: {strength:g} of {steps} steps leaves none; at least {1 / steps:.2g} is needed.",
-                param="strength",
-            )
-        return GenerationInputs(
-            prompt=request.prompt,
-            negative_prompt=request.negative_prompt,
-            width=request.width,
-            height=request.height,
-            seed=request.seed,
-            steps=steps,
-            guidance_scale=preset.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-            scheduler=preset.scheduler,
-            image=image,
-            mask=mask,
-            strength=strength,
-        )
+    def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[StepCallback], Tensor]:
+        """What the engine runs; both the engine and the listener are told of its steps."""
+
+        def generate(report: StepCallback) -> Tensor:
+            def report_and_tell(step: int, steps: int, preview: Tensor | None) -> None:
+                report(step, steps)
+                listener(step, steps, preview)
+
+            return self._model.generate(inputs, report_and_tell)
+
+        return generate
 
     def _current_settings(self) -> ModelSettings:
         if self._settings is None:
@@ -152,18 +130,7 @@ class Diffusion:
     def _warm_up(self, sizes: tuple[str, ...]) -> None:
         """One step at each size, alone and together: the first user need not wait for it, and the knee is known."""
         for size in sizes:
-            width, height = map(int, size.split("x"))
-            inputs = GenerationInputs(
-                prompt="warm up",
-                negative_prompt="",
-                width=width,
-                height=height,
-                seed=0,
-                steps=1,
-                guidance_scale=5.0,
-                scheduler="default",
-            )
-            generate = functools.partial(self._model.generate, inputs)
+            generate = self._generation(warm_up_inputs(size, self._family), lambda _step, _steps, _preview: None)
             for together in (1, 2, 4):
                 for job in [self._engine.submit(generate) for _ in range(together)]:
                     job.future.result()
@@ -183,44 +150,19 @@ def build(args: dict[str, Any]) -> Application:
     return deployment.bind(ModelConfig.model_validate(args))
 
 
-def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:
-    quality = "smooth" if request.quality == "auto" else request.quality
-    preset: Preset = getattr(settings.presets, quality)
-    return preset
-
-
-def _pictures(request: ImageRequest) -> tuple[Image.Image | None, Image.Image | None]:
-    """The request's picture and mask as GenerationInputs wants them."""
-    if request.image is None:
-        return None, None
-    size = (request.width, request.height)
-    image = decode(request.image, param="image")
-    mask = mask_of(image, None if request.mask is None else decode(request.mask, param="mask"))
-    return (
-        image.convert("RGB").resize(size, Image.Resampling.LANCZOS),
-        None if mask is None else mask.resize(size, Image.Resampling.NEAREST),
-    )
-
-
-async def _result_of(job: Job[Tensor], request: ImageRequest, inputs: GenerationInputs) -> ImageResult:
-    picture = await asyncio.wrap_future(job.future)
+async def _result_of(job: Job[Tensor], prepared: Preparation) -> ImageResult:
+    painted = await asyncio.wrap_future(job.future)
     ended_at = time.monotonic()
-    _, _, height, width = picture.shape
+    request, inputs = prepared.request, prepared.inputs
     started_at = job.started_at if job.started_at is not None else ended_at
     return ImageResult(
-        image=await asyncio.to_thread(_encoded, picture, request),
+        image=await asyncio.to_thread(prepared.finish, painted),
         output_format=request.output_format,
-        width=width,
-        height=height,
+        width=request.width,
+        height=request.height,
         seed=inputs.seed,
         steps=inputs.steps,
         guidance_scale=inputs.guidance_scale,
         queue_seconds=started_at - job.submitted_at,
         inference_seconds=ended_at - started_at,
     )
-
-
-def _encoded(picture: Tensor, request: ImageRequest) -> bytes:
-    from deployments.models.pixels import to_pixels  # as above: only a replica needs it
-
-    return encode(to_pixels(picture), request.output_format, request.output_compression)

@@ -13,7 +13,17 @@ from typing import Literal
 OutputFormat = Literal["png", "jpeg", "webp"]
 StepCallback = Callable[[int, int], None]  # (denoising steps done, steps in all)
 Point = tuple[float, float]  # x and y as fractions of a picture's width and height, 0 … 1
+MaskReading = Literal["alpha", "white"]  # "alpha": transparent is repainted; white where it has no alpha
 Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseGuidance:
+    """The skeleton that the people of a picture follow, and how closely."""
+
+    skeleton: bytes = field(repr=False)  # PNG, as large as the picture
+    strength: float = 1.0  # 0 … 2
+    end: float = 1.0  # 0 … 1, the share of the denoising steps that it guides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +41,10 @@ class ImageRequest:
     steps: int | None = None  # denoising steps, 1 … 100
     guidance_scale: float | None = None  # 0 … 30; at most 1 switches guidance off (SDXL)
     image: bytes | None = field(default=None, repr=False)  # PNG, JPEG or WebP; present: image-to-image or inpainting
-    mask: bytes | None = field(default=None, repr=False)  # transparent, or white without alpha, is repainted
+    mask: bytes | None = field(default=None, repr=False)  # as large as the image
+    mask_reads: MaskReading = "alpha"  # what of the mask is repainted
     strength: float | None = None  # 0 < strength <= 1, only with an image
-    skeleton: bytes | None = field(default=None, repr=False)  # PNG of width × height; only for a pose model
-    pose_strength: float = 1.0  # 0 … 2, how strongly the skeleton guides
-    pose_end: float = 1.0  # 0 … 1, the share of the steps that it guides
+    pose: PoseGuidance | None = None  # only for a pose model
     partial_images: int = 0  # 0 … 3 previews, spread over the steps; only when streaming
     output_format: OutputFormat = "png"
     output_compression: int = 100  # 0 … 100, the quality of jpeg and webp

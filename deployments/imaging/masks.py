@@ -1,17 +1,23 @@
 """One meaning for every mask inside: mode L, 255 = repaint, 0 = keep.
 
-Outside, a mask with an alpha channel repaints where it is transparent, and one without where it is white. Where no mask
-is sent, the picture's own transparent area is repainted.
+Outside there are two. "alpha": a mask with an alpha channel repaints where it is transparent, one without where it is
+white. "white": white is repainted, whatever the alpha says; what is transparent is kept. Where no mask is sent, the
+picture's own transparent area is repainted.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
 from deployments.errors import InvalidRequest
 
+if TYPE_CHECKING:
+    from deployments.types import MaskReading
 
-def mask_of(image: Image.Image, mask: Image.Image | None) -> Image.Image | None:
+
+def mask_of(image: Image.Image, mask: Image.Image | None, reading: MaskReading = "alpha") -> Image.Image | None:
     """The mask to use with `image`, of the same size; None: the whole picture is to be changed (image-to-image).
 
     Raises InvalidRequest when the sizes differ.
@@ -23,8 +29,14 @@ def mask_of(image: Image.Image, mask: Image.Image | None) -> Image.Image | None:
             f"mask: must be as large as the image, {image.width}x{image.height}, and is {mask.width}x{mask.height}.",
             param="mask",
         )
-    return _transparency(mask) if mask.mode == "RGBA" else mask.convert("L")
+    if mask.mode != "RGBA":
+        return mask.convert("L")
+    return _transparency(mask) if reading == "alpha" else _on_black(mask).convert("L")
 
 
 def _transparency(image: Image.Image) -> Image.Image:
     return ImageChops.invert(image.getchannel("A"))
+
+
+def _on_black(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)

@@ -20,10 +20,9 @@ from ray.serve import Application
 from torch import Tensor, nn
 
 from config.schema import ModelConfig
-from deployments import diffusion
+from deployments import diffusion, preparation
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
-from deployments.engine.engine import StepCallback
 from deployments.engine.shared_module import share
 from deployments.errors import (
     DeadlineExceeded,
@@ -35,8 +34,8 @@ from deployments.errors import (
     ModelUnavailable,
     Overloaded,
 )
-from deployments.models.protocol import GenerationInputs
-from deployments.types import ImageRequest, ImageResult, Progress
+from deployments.models.protocol import GenerationInputs, StepListener
+from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress
 
 pytestmark = pytest.mark.anyio
 
@@ -85,19 +84,20 @@ class Toy:
         self.seen: list[GenerationInputs] = []
         self.configs: list[ModelConfig] = []
         self.failure: Exception | None = None
+        self.preview = torch.full((1, 3, 1, 2), 0.5)
         self._shared = share(self.network, "toy", {"forward": MergeRules()}, denoises=True)
 
     def load(self, config: ModelConfig) -> Toy:
         self.configs.append(config)
         return self
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
+    def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         self.seen.append(inputs)
         sample = torch.zeros(1, 3, inputs.height, inputs.width)
-        on_step(0, inputs.steps)
+        on_step(0, inputs.steps, None)
         for step in range(inputs.steps):
             sample = self._shared(sample)
-            on_step(step + 1, inputs.steps)
+            on_step(step + 1, inputs.steps, self.preview if step + 1 == inputs.previews else None)
         if self.failure:
             raise self.failure
         return sample / 255
@@ -171,7 +171,7 @@ async def test_the_format_is_the_one_asked_for(model: Diffusion, output_format: 
 
 
 async def test_compression_reaches_the_encoder(model: Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diffusion, "encode", lambda _picture, form, compression: f"{form} {compression}".encode())
+    monkeypatch.setattr(preparation, "encode", lambda _picture, form, compression: f"{form} {compression}".encode())
     assert (await model.generate(request(output_format="webp", output_compression=42))).image == b"webp 42"
 
 
@@ -230,14 +230,53 @@ class TestImages:
         assert (inputs.mask, inputs.strength) == (None, 0.6)
 
     async def test_a_mask_is_resized_and_repaints_all_inside(self, model: Diffusion, toy: Toy) -> None:
-        mask = Image.new("L", (64, 64), 0)
-        mask.paste(255, (0, 0, 32, 64))
-        await model.generate(request(image=png(Image.new("RGB", (64, 64), "red")), mask=png(mask)))
+        mask = Image.new("L", (64, 32), 0)
+        mask.paste(255, (0, 0, 32, 32))
+        await model.generate(request(image=png(Image.new("RGB", (64, 32), "red")), mask=png(mask)))
         (inputs,) = toy.seen
         assert inputs.mask is not None
         assert (inputs.mask.mode, inputs.mask.size) == ("L", (16, 8))
         assert np.array_equal(np.asarray(inputs.mask), [[255] * 8 + [0] * 8] * 8)  # no grey where the two meet
         assert inputs.strength == 1.0
+
+    async def test_what_is_kept_is_the_pictures_own(self, model: Diffusion, toy: Toy) -> None:
+        image = Image.frombytes("RGB", (13, 7), np.random.default_rng(0).bytes(13 * 7 * 3))
+        mask = Image.new("L", (13, 7), 0)
+        mask.putpixel((12, 6), 255)
+        result = await model.generate(request(image=png(image), mask=png(mask), width=13, height=7))
+        assert toy.seen[0].image is not None
+        assert toy.seen[0].image.size == (toy.seen[0].width, toy.seen[0].height) == (16, 8)  # what the model works on
+        with Image.open(io.BytesIO(result.image)) as answer:
+            image.putpixel((12, 6), (3, 3, 3))
+            assert (result.width, result.height, answer.size) == (13, 7, (13, 7))
+            assert np.array_equal(np.asarray(answer), np.asarray(image))
+
+    async def test_a_mask_may_be_read_by_its_white_alone(self, model: Diffusion, toy: Toy) -> None:
+        mask = Image.new("RGBA", (16, 8), (255, 255, 255, 0))
+        mask.putpixel((2, 1), (255, 255, 255, 255))
+        image = png(Image.new("RGB", (16, 8)))
+        await model.generate(request(image=image, mask=png(mask), mask_reads="white"))
+        await model.generate(request(image=image, mask=png(mask)))
+        white, alpha = (np.argwhere(np.asarray(inputs.mask)).tolist() for inputs in toy.seen)
+        assert white == [[1, 2]]
+        assert len(alpha) == 16 * 8 - 1
+
+    async def test_a_model_that_only_repaints_needs_a_mask(self, make: Callable[..., Diffusion], toy: Toy) -> None:
+        fill = make(family="flux-fill")
+        fill.reconfigure(settings())
+        with pytest.raises(InvalidRequest, match="inpainting") as refused:
+            await fill.generate(request(image=png(Image.new("RGB", (16, 16)))))
+        assert refused.value.param == "mask"
+        await fill.generate(request(image=png(Image.new("RGBA", (16, 16))), width=16, height=16))
+        assert len(toy.seen) == 1
+
+    async def test_a_skeleton_and_how_it_guides_reach_the_model(self, model: Diffusion, toy: Toy) -> None:
+        skeleton = png(Image.new("RGB", (16, 8), "lime"))
+        await model.generate(request(pose=PoseGuidance(skeleton=skeleton, strength=0.7, end=0.4)))
+        (inputs,) = toy.seen
+        assert inputs.skeleton is not None
+        assert (inputs.skeleton.size, inputs.skeleton.getpixel((0, 0))) == ((16, 8), (0, 255, 0))
+        assert (inputs.pose_strength, inputs.pose_end) == (0.7, 0.4)
 
     async def test_a_transparent_part_is_a_mask(self, model: Diffusion, toy: Toy) -> None:
         image = Image.new("RGBA", (16, 8), (255, 0, 0, 255))
@@ -330,6 +369,21 @@ class TestStream:
             assert await anext(events) == Progress(step=0, steps=4)
             toy.network.gate.set()
             assert await anext(events) == Progress(step=1, steps=4)
+
+    async def test_shows_previews_as_large_as_the_picture(self, model: Diffusion, toy: Toy) -> None:
+        mask = Image.new("L", (16, 8), 0)
+        mask.paste(255, (0, 0, 8, 8))
+        image = png(Image.new("RGB", (16, 8), "red"))
+        asked = request(partial_images=2, image=image, mask=png(mask), output_format="webp")
+        events = [event async for event in model.stream(asked)]
+        previews = {event.step: event.preview for event in events if isinstance(event, Progress) and event.preview}
+        assert previews.keys() == {2}  # where the toy has one
+        with Image.open(io.BytesIO(previews[2])) as preview:
+            assert (preview.format, preview.size) == ("WEBP", (16, 8))
+            painted, kept = preview.convert("RGB").getpixel((1, 1)), preview.convert("RGB").getpixel((14, 6))
+        assert np.allclose(painted, 128, atol=8)
+        assert np.allclose(kept, (255, 0, 0), atol=8)
+        assert "preview" not in repr(events[2])
 
     async def test_leaving_it_early_cancels(self, model: Diffusion, toy: Toy) -> None:
         toy.network.gate.clear()

@@ -1,0 +1,135 @@
+"""From a request to what a model's pipeline is called with, and from what it painted to the bytes of the answer.
+
+Runs beside the engine: decoding, fitting and encoding pictures must hold up neither its thread nor the event loop.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from deployments.errors import DeadlineExceeded, InvalidRequest
+from deployments.imaging.canvas import REPAINT, Canvas, canvas_of
+from deployments.imaging.decode import decode
+from deployments.imaging.encode import encode
+from deployments.imaging.masks import mask_of
+from deployments.models.protocol import GenerationInputs
+from deployments.models.registry import FAMILIES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from config.schema import Family, ModelSettings, Preset
+    from deployments.types import ImageRequest
+
+# How much of a picture is redrawn where the request does not say: image-to-image keeps the composition, a mask's inside
+# is new.
+_IMAGE_TO_IMAGE_STRENGTH = 0.6
+_INPAINTING_STRENGTH = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A request with everything decided."""
+
+    request: ImageRequest
+    inputs: GenerationInputs
+    canvas: Canvas | None  # None: nothing was given to paint on
+
+    def finish(self, painted: Tensor) -> bytes:
+        """The answer's file, from a picture tensor of shape (1, 3, height, width), 0 … 1.
+
+        A smaller one, a preview, is scaled up. Raises InvalidOutput when a value is not finite.
+        """
+        from deployments.models.pixels import to_pixels  # torch and diffusers, which only a replica needs
+
+        picture = Image.fromarray(to_pixels(painted))
+        size = (self.inputs.width, self.inputs.height)
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
+        if self.canvas is not None:
+            picture = self.canvas.finish(picture)
+        return encode(np.asarray(picture), self.request.output_format, self.request.output_compression)
+
+
+def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> Preparation:
+    """Decodes the pictures and resolves the preset. Raises InvalidRequest, TooLarge and DeadlineExceeded."""
+    if time.time() >= request.deadline:
+        raise DeadlineExceeded("The request's time was up before it reached the model.")
+    preset = _preset(settings, request)
+    canvas = _canvas(request, family)
+    steps = preset.steps if request.steps is None else request.steps
+    usual_strength = _IMAGE_TO_IMAGE_STRENGTH if canvas is None or canvas.mask is None else _INPAINTING_STRENGTH
+    strength = usual_strength if request.strength is None else request.strength
+    if canvas is not None and int(steps * strength) < 1:
+        least = math.ceil(1000 / steps) / 1000
+        raise InvalidRequest(
+            f"strength: {strength:g} of {steps} steps leaves none; at least {least:g} is needed.", param="strength"
+        )
+    width, height = (request.width, request.height) if canvas is None else canvas.picture.size
+    pose = request.pose
+    inputs = GenerationInputs(
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        width=width,
+        height=height,
+        seed=request.seed,
+        steps=steps,
+        guidance_scale=preset.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        scheduler=preset.scheduler,
+        image=None if canvas is None else canvas.picture,
+        mask=None if canvas is None else canvas.mask,
+        strength=strength,
+        skeleton=None if pose is None else decode(pose.skeleton, param="pose_image").convert("RGB"),
+        pose_strength=1.0 if pose is None else pose.strength,
+        pose_end=1.0 if pose is None else pose.end,
+        previews=request.partial_images,
+    )
+    return Preparation(request, inputs, canvas)
+
+
+def warm_up_inputs(size: str, family: Family) -> GenerationInputs:
+    """One step at `size` (`WxH`), of whatever the family needs to be given."""
+    width, height = map(int, size.split("x"))
+    has_picture = "text-to-image" not in FAMILIES[family].capabilities
+    has_pose = "pose" in FAMILIES[family].capabilities
+    return GenerationInputs(
+        prompt="warm up",
+        negative_prompt="",
+        width=width,
+        height=height,
+        seed=0,
+        steps=1,
+        guidance_scale=5.0,
+        scheduler="default",
+        image=Image.new("RGB", (width, height)) if has_picture else None,
+        mask=Image.new("L", (width, height), REPAINT) if has_picture else None,
+        skeleton=Image.new("RGB", (width, height)) if has_pose else None,
+    )
+
+
+def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:
+    quality = "smooth" if request.quality == "auto" else request.quality
+    preset: Preset = getattr(settings.presets, quality)
+    return preset
+
+
+def _canvas(request: ImageRequest, family: Family) -> Canvas | None:
+    if request.image is None:
+        return None
+    image = decode(request.image, param="image")
+    mask = mask_of(image, None if request.mask is None else decode(request.mask, param="mask"), request.mask_reads)
+    traits = FAMILIES[family]
+    if mask is None and "image-to-image" not in traits.capabilities:
+        raise InvalidRequest(
+            f"mask: {request.model} does {', '.join(traits.capabilities)}; send a mask, or an image with a transparent "
+            "area, that says what to repaint.",
+            code="unsupported_capability",
+            param="mask",
+        )
+    return canvas_of(image, mask, request.width, request.height, traits.size_multiple)
