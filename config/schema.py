@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, Posit
 
 Family = Literal["sdxl", "sdxl-pose", "flux-schnell", "flux-fill"]
 SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
+DetectorName = Literal["mediapipe", "dwpose", "openpose"]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]  # WxH
 
 
@@ -81,6 +82,30 @@ class ModelConfig(Strict):
     def _controlnet_where_it_is_used(self) -> ModelConfig:
         if (self.controlnet is not None) != (self.family == "sdxl-pose"):
             raise ValueError("controlnet: the family 'sdxl-pose' needs one, and no other family takes one")
+        return self
+
+
+class PoseEstimatorConfig(Strict):
+    """`args` of `deployments.pose_estimator:build`: what finds the people that a picture is guided by."""
+
+    detector: DetectorName = Field(
+        default="mediapipe",
+        description="mediapipe: mostly one person, no hands; dwpose: many, with hands; openpose: the same, slower, and "
+        "not for commercial use.",
+    )
+    weights: Weights | None = Field(
+        default=None, description="Of dwpose and openpose, which need some; mediapipe's come in a Python package."
+    )
+    max_people: PositiveInt = Field(default=8, description="The most people drawn of one picture.")
+    threads: PositiveInt = Field(default=2, description="Pictures worked on at once, and CPU threads of the networks.")
+    watchdog_seconds: PositiveFloat = Field(
+        default=60.0, description="A picture that takes longer makes the replica unhealthy; it is then replaced."
+    )
+
+    @model_validator(mode="after")
+    def _weights_where_they_are_used(self) -> PoseEstimatorConfig:
+        if (self.weights is None) != (self.detector == "mediapipe"):
+            raise ValueError("weights: the detectors 'dwpose' and 'openpose' need some, and 'mediapipe' takes none")
         return self
 
 
@@ -175,6 +200,8 @@ class IngressSettings(Strict):
             raise ValueError(f"default_model: '{self.default_model}' is none of the models' names or aliases")
         if self.pose and self.pose.model not in [route.name for route in self.models if route.family == "sdxl-pose"]:
             raise ValueError(f"pose.model: '{self.pose.model}' is the name of no model of family sdxl-pose")
+        if not self.pose and any(route.family == "sdxl-pose" for route in self.models):
+            raise ValueError("pose: a model of family sdxl-pose needs it, to have poses found")
         return self
 
 

@@ -16,6 +16,8 @@ Point = tuple[float, float]  # x and y as fractions of a picture's width and hei
 MaskReading = Literal["alpha", "white"]  # "alpha": transparent is repainted; white where it has no alpha
 Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
 
+MAX_SEED = 2**32 - 1  # of those that callers may ask for and are told
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseGuidance:
@@ -98,5 +100,7 @@ class PoseSource:
 class Skeleton:
     """A pose as the ControlNet reads it."""
 
-    picture: bytes = field(repr=False)  # PNG, RGB on black, exactly as large as was asked for
+    picture: bytes = field(repr=False)  # PNG, RGB on black
+    width: int  # pixels, exactly as asked for
+    height: int
     people: tuple[Person, ...] = ()  # in fractions of `picture`; none where only a drawing was given

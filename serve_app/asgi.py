@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from serve_app import errors, middleware
 from serve_app.backend import Backend
-from serve_app.dialects import block_entropy, models
+from serve_app.dialects import block_entropy, models, openai
 
 DESCRIPTION = """Images from text, over the API that OpenAI's clients speak.
 
@@ -54,8 +54,10 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
     )
     patch_fastapi(app)  # also sends GET / there
     errors.install(app)
-    app.include_router(block_entropy.create_router(backend))
-    app.include_router(models.create_router(backend))
+    for dialect in (block_entropy, openai):
+        app.include_router(dialect.create_router(backend))
+    for prefix in ("/v1", "/openai/v1"):
+        app.include_router(models.create_router(backend, prefix))
     app.include_router(backend.images_router)
 
     @app.get("/healthz", tags=["Service"], summary="Is the process up?")

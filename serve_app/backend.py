@@ -1,20 +1,20 @@
 """The seam between HTTP and everything behind it: what `create_app` needs, and nothing more.
 
 The ingress implements it with Ray, the tests with a few lines. Invariants: `settings` may change in place between two
-requests, so a request reads it once; `generate` and `keep` raise nothing but the `EaselError` tree for what can go
-wrong, and both may be cancelled.
+requests, so a request reads it once; what can go wrong is raised as the `EaselError` tree and as nothing else, and
+every call may be cancelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from fastapi import APIRouter
 
-from config.schema import IngressSettings, ModelRoute
-from deployments.types import ImageRequest, ImageResult
+from config.schema import IngressSettings, ModelRoute, PoseRoute
+from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,18 @@ class Backend(Protocol):
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
         """Makes the picture on the application of `route`."""
 
-    async def keep(self, result: ImageResult, base_url: str) -> str:
+    def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
+        """As `generate`, telling of every step before; closing it cancels the work."""
+
+    async def draw_skeleton(
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+    ) -> Skeleton:
+        """The pose of `source`, drawn width × height."""
+
+    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
+        """Width and height of an uploaded picture as it is seen; `ImageRejected` or `TooLarge` name `param`."""
+
+    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         """Stores the picture; its absolute signed URL under `base_url`, or `StoreUnavailable`."""
 
     async def readiness(self) -> Mapping[str, ModelState]:

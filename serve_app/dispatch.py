@@ -1,16 +1,17 @@
 """A request's way to its model: deadline, one retry on a lost replica, and one error tree at the end.
 
 Serve leaves three things to its callers: a call to an application without a live replica waits for ever, a request
-whose replica died is not tried again, and a remote error arrives wrapped. All three end here; cancelling the call, and
-the deadline, cancel the work on the replica.
+whose replica died is not tried again, and a remote error arrives wrapped. All three end here; cancelling the call,
+leaving a stream, and the deadline cancel the work on the replica.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, TypeVar
 
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
@@ -26,45 +27,92 @@ from deployments.errors import (
     Overloaded,
     ReplicaLost,
 )
-from deployments.types import ImageRequest, ImageResult
+from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Skeleton
+
+Answer = TypeVar("Answer")
+
+POSE_ESTIMATOR = "The pose estimator"  # what errors call it
 
 
 class Dispatcher:
-    """Sends requests to the application that a route names."""
+    """Sends requests to the application that a route names.
+
+    Every method raises an EaselError and nothing else, but for being cancelled.
+    """
 
     def __init__(self, find_handle: Callable[[str], Any] = serve.get_app_handle) -> None:
         self._find_handle = find_handle
         self._handles: dict[str, asyncio.Task[DeploymentHandle]] = {}
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
-        """The result, by `request.deadline`. Raises an EaselError and nothing else (but for being cancelled)."""
-        try:
-            return await asyncio.wait_for(self._with_one_retry(route, request), request.deadline - time.time())
-        except asyncio.TimeoutError:
-            raise DeadlineExceeded(f"{route.name} did not answer in the time that is allowed.") from None
+        """The result, by `request.deadline`. The seed is in the request, so a second try makes the same picture."""
 
-    async def _with_one_retry(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
-        """The seed is in the request, so the second try makes the same picture."""
-        try:
-            return await self._call(route, request)
-        except ReplicaLost:
-            return await self._call(route, request)
+        async def attempt() -> ImageResult:
+            with self._told(route.application, route.name):
+                handle = await self._handle(route.application)
+                result: ImageResult = await _answer(handle.generate.remote(request))
+                return result
 
-    async def _call(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
+        return await _by(request.deadline, route.name, _with_one_retry(attempt))
+
+    async def draw_skeleton(
+        self, application: str, source: PoseSource, width: int, height: int, deadline: float
+    ) -> Skeleton:
+        """The pose of `source`, drawn width × height by the pose estimator, by `deadline` (unix seconds)."""
+
+        async def attempt() -> Skeleton:
+            with self._told(application, POSE_ESTIMATOR):
+                handle = await self._handle(application)
+                skeleton: Skeleton = await _answer(handle.draw.remote(source, width, height))
+                return skeleton
+
+        return await _by(deadline, POSE_ESTIMATOR, _with_one_retry(attempt))
+
+    async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
+        """Progress, and last the result; otherwise as `generate`. A second try does not tell of the same steps again.
+
+        Close it (`contextlib.aclosing`) to cancel the work.
+        """
+        steps_told = -1
+        for attempt in (1, 2):
+            try:
+                async with aclosing(self._events(route, request)) as events:
+                    async for event in events:
+                        if isinstance(event, ImageResult) or event.step > steps_told:
+                            yield event
+                            steps_told = event.step if isinstance(event, Progress) else steps_told
+                return
+            except ReplicaLost:
+                if attempt == 2:
+                    raise
+
+    async def _events(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
+        with self._told(route.application, route.name):
+            handle = await _by(request.deadline, route.name, self._handle(route.application))
+            response = handle.options(stream=True).stream.remote(request)
+            try:
+                events = aiter(response)
+                while (event := await _by(request.deadline, route.name, _next(events))) is not None:
+                    yield event
+            finally:
+                response.cancel()  # does nothing to one that has ended
+
+    @contextmanager
+    def _told(self, application: str, name: str) -> Iterator[None]:
+        """Tells in our own words what went wrong with a call of `application`."""
         try:
-            handle = await self._handle(route.application)
-            return await _answer(handle.generate.remote(request))
+            yield
         except RayTaskError as error:
             if isinstance(error.cause, EaselError):
                 raise error.cause from None
-            raise GenerationFailed(f"{route.name} failed on this request.") from error
+            raise GenerationFailed(f"{name} failed on this request.") from error
         except BackPressureError as error:
-            raise Overloaded(f"{route.name} has too many requests.", retry_after_seconds=5) from error
+            raise Overloaded(f"{name} has too many requests.", retry_after_seconds=5) from error
         except RayServeException as error:
-            self._handles.pop(route.application, None)  # looked up again, should the application come back
-            raise ModelUnavailable(f"{route.name} is not available now.", retry_after_seconds=15) from error
+            self._handles.pop(application, None)  # looked up again, should the application come back
+            raise ModelUnavailable(f"{name} is not available now.", retry_after_seconds=15) from error
         except RayError as error:  # its actor or node died, or the result was lost with it
-            raise ReplicaLost(f"The replica of {route.name} was lost.", retry_after_seconds=10) from error
+            raise ReplicaLost(f"The replica of {name} was lost.", retry_after_seconds=10) from error
 
     async def _handle(self, application: str) -> DeploymentHandle:
         """Kept, since looking it up asks the controller; found late, since applications start in any order.
@@ -82,10 +130,30 @@ class Dispatcher:
         return await asyncio.shield(self._handles[application])
 
 
-async def _answer(response: DeploymentResponse[ImageResult]) -> ImageResult:
+async def _with_one_retry(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
     try:
-        result: ImageResult = await response
-        return result
+        return await attempt()
+    except ReplicaLost:
+        return await attempt()
+
+
+async def _by(deadline: float, name: str, answer: Awaitable[Answer]) -> Answer:
+    try:
+        return await asyncio.wait_for(answer, deadline - time.time())
+    except asyncio.TimeoutError:
+        raise DeadlineExceeded(f"{name} did not answer in the time that is allowed.") from None
+
+
+async def _next(events: AsyncIterator[Answer]) -> Answer | None:
+    try:
+        return await anext(events)
+    except StopAsyncIteration:
+        return None
+
+
+async def _answer(response: DeploymentResponse[Any]) -> Any:
+    try:
+        return await response
     except asyncio.CancelledError:
         response.cancel()  # Serve does it only where the request that is being served was cancelled, not at a deadline
         raise

@@ -47,7 +47,8 @@ STATUSES: Mapping[type[EaselError], int] = {
 DESCRIPTIONS: Mapping[int, str] = {
     400: "A field is missing, malformed or out of range; `param` names it.",
     404: "There is no such model.",
-    413: "The body or the prompt is too large.",
+    413: "The body, a picture or the prompt is too large.",
+    415: "A picture is not a readable PNG, JPEG or WebP.",
     500: "The model ran and failed.",
     503: "The server is full or the model is loading; `Retry-After` says for how many seconds.",
     504: "There was no answer within the time that the service allows.",
@@ -80,7 +81,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def error_response(error: EaselError) -> JSONResponse:
     """The answer that `error` is."""
-    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    status = _status_of(error)
     headers = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = retry_after(error.retry_after_seconds)
@@ -88,6 +89,11 @@ def error_response(error: EaselError) -> JSONResponse:
         # The OpenAI SDKs ask again after any 5xx unless told not to; here that would only cost GPU time.
         headers["x-should-retry"] = "false"
     return _answer(status, headers, message=error.message, code=error.code, param=error.param)
+
+
+def error_body(error: EaselError) -> dict[str, Any]:
+    """The body that `error` is, for an answer whose status has been sent."""
+    return _body(_status_of(error), message=error.message, code=error.code, param=error.param)
 
 
 def retry_after(seconds: float | None) -> str:
@@ -134,8 +140,15 @@ def _from_validation(error: RequestValidationError) -> EaselError:
 
 
 def _answer(status: int, headers: Mapping[str, str], *, message: str, code: str, param: str | None) -> JSONResponse:
-    detail = ErrorDetail(message=message, type=_type_of(status), param=param, code=code)
-    return JSONResponse(ErrorEnvelope(error=detail).model_dump(), status, headers)
+    return JSONResponse(_body(status, message=message, code=code, param=param), status, headers)
+
+
+def _body(status: int, *, message: str, code: str, param: str | None) -> dict[str, Any]:
+    return ErrorEnvelope(error=ErrorDetail(message=message, type=_type_of(status), param=param, code=code)).model_dump()
+
+
+def _status_of(error: EaselError) -> int:
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
 def _type_of(status: int) -> ErrorType:

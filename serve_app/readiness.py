@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ray import serve
 from ray.serve.schema import ApplicationStatusOverview, ServeStatus
 
-from config.schema import ModelRoute
+from config.schema import IngressSettings
 from serve_app.backend import ModelState
 
 
-def readiness(routes: Iterable[ModelRoute]) -> dict[str, ModelState]:
-    """The state of each route's model, by its name. Asks the Serve controller; blocks for some milliseconds."""
+def readiness(settings: IngressSettings) -> dict[str, ModelState]:
+    """The state of each model, by its name, and of the pose estimator, by its application's.
+
+    Asks the Serve controller; blocks for some milliseconds.
+    """
     status: ServeStatus = serve.status()
-    return {route.name: _state(status.applications.get(route.application)) for route in routes}
+    applications = {route.name: route.application for route in settings.models}
+    if settings.pose:
+        applications[settings.pose.application] = settings.pose.application
+    return {name: _state(status.applications.get(application)) for name, application in applications.items()}
 
 
 def _state(application: ApplicationStatusOverview | None) -> ModelState:

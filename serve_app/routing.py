@@ -5,7 +5,9 @@ Checked here, at the ingress, so that a request that cannot succeed costs no GPU
 
 from __future__ import annotations
 
-from config.schema import IngressSettings, ModelRoute
+import math
+
+from config.schema import IngressSettings, Limits, ModelRoute
 from deployments.errors import InvalidRequest, NotFound
 from deployments.models.registry import FAMILIES, Capability
 
@@ -38,10 +40,48 @@ def require_capability(route: ModelRoute, capability: Capability) -> None:
         )
 
 
-def check_size(route: ModelRoute, width: int, height: int) -> None:
+def output_size(
+    route: ModelRoute, asked: tuple[int, int] | None, given: tuple[int, int] | None, *, any_multiple: bool = False
+) -> tuple[int, int]:
+    """Width and height to make: those asked for, else those of the given picture, else the model's default.
+
+    A given picture's size is scaled into the model's limits, and brought to its multiple unless `any_multiple`. Raises
+    InvalidRequest for what the model cannot make.
+    """
+    traits = FAMILIES[route.family]
+    if asked is None and given is not None:
+        size = _scaled_into(route.limits, given, 1 if any_multiple else traits.size_multiple)
+        _check_size(route, size, multiple=1, param="image")
+        return size
+    if asked is None:
+        width, _, height = route.limits.default_size.partition("x")
+        asked = int(width), int(height)
+    if traits.rounds_size:
+        asked = _rounded_down(asked, traits.size_multiple)
+    _check_size(route, asked, traits.size_multiple, param="size")
+    return asked
+
+
+def _scaled_into(limits: Limits, size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """Proportions are kept as far as the multiple allows; a size that fits is not changed but for that."""
+    width, height = size
+    shrink = min(1.0, limits.max_side / max(size), math.sqrt(limits.max_pixels / (width * height)))
+    grow = max(1.0, limits.min_side / min(size))
+    if shrink < 1.0 or grow == 1.0:
+        return _rounded_down((int(width * shrink), int(height * shrink)), multiple)
+    upwards = (-math.ceil(width * grow), -math.ceil(height * grow))
+    return -(upwards[0] // multiple) * multiple, -(upwards[1] // multiple) * multiple
+
+
+def _rounded_down(size: tuple[int, int], multiple: int) -> tuple[int, int]:
+    width, height = (max(multiple, side // multiple * multiple) for side in size)
+    return width, height
+
+
+def _check_size(route: ModelRoute, size: tuple[int, int], multiple: int, param: str) -> None:
     """Refuses a picture outside the model's limits; the message names all of them."""
-    limits, multiple = route.limits, FAMILIES[route.family].size_multiple
-    short, long = sorted((width, height))
+    limits, (width, height) = route.limits, size
+    short, long = sorted(size)
     fits = (
         limits.min_side <= short
         and long <= limits.max_side
@@ -50,11 +90,12 @@ def check_size(route: ModelRoute, width: int, height: int) -> None:
         and long <= short * limits.max_aspect
     )
     if not fits:
+        multiples = f" and multiples of {multiple}" if multiple > 1 else ""
         raise InvalidRequest(
-            f"{route.name} makes pictures whose sides are {limits.min_side} to {limits.max_side} pixels and multiples "
-            f"of {multiple}, with at most {limits.max_pixels} pixels and an aspect of at most {limits.max_aspect:g}:1; "
-            f"'size' asks for {width}x{height}.",
-            param="size",
+            f"Invalid '{param}': {route.name} makes pictures whose sides are {limits.min_side} to {limits.max_side} "
+            f"pixels{multiples}, with at most {limits.max_pixels} pixels and an aspect of at most {limits.max_aspect:g}:1; "
+            f"{width}x{height} is not such a size.",
+            param=param,
         )
 
 

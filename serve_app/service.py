@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter
 
-from config.schema import IngressConfig, IngressSettings, ModelRoute
+from config.schema import IngressConfig, IngressSettings, ModelRoute, PoseRoute
 from deployments.errors import DeadlineExceeded, ModelUnavailable
-from deployments.types import ImageRequest, ImageResult
+from deployments.imaging.decode import measure
+from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
 from serve_app.backend import ModelState
 from serve_app.dispatch import Dispatcher
 from serve_app.images.routes import create_router, link
@@ -51,22 +53,44 @@ class Service:
         return self._settings
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
-        """As the dispatcher; but a time that ran out because the model is not there yet is not the request's fault."""
-        try:
+        async with self._told_if_not_ready(route.name):
             return await self._dispatcher.generate(route, request)
-        except DeadlineExceeded:
-            state = (await self.readiness()).get(route.name)
-            if state is None or state.ready:
-                raise
-            raise ModelUnavailable(f"{route.name} is not ready: {state.description}.", retry_after_seconds=30) from None
 
-    async def keep(self, result: ImageResult, base_url: str) -> str:
+    async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
+        async with (
+            self._told_if_not_ready(route.name),
+            aclosing(self._dispatcher.stream(route, request)) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def draw_skeleton(
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+    ) -> Skeleton:
+        async with self._told_if_not_ready(pose.application):
+            return await self._dispatcher.draw_skeleton(pose.application, source, width, height, deadline)
+
+    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
+        return await asyncio.to_thread(measure, picture, param=param)
+
+    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         expires = math.ceil(time.time()) + self._config.images.lifetime_seconds
-        name = await asyncio.to_thread(self._store.put, result.image, result.output_format, expires)
+        name = await asyncio.to_thread(self._store.put, picture, output_format, expires)
         return link(self._signer, base_url, name, expires)
 
+    @asynccontextmanager
+    async def _told_if_not_ready(self, name: str) -> AsyncIterator[None]:
+        """A time that ran out because an application is not there yet is not the request's fault."""
+        try:
+            yield
+        except DeadlineExceeded:
+            state = (await self.readiness()).get(name)
+            if state is None or state.ready:
+                raise
+            raise ModelUnavailable(f"{name} is not ready: {state.description}.", retry_after_seconds=30) from None
+
     async def readiness(self) -> Mapping[str, ModelState]:
-        return await asyncio.to_thread(readiness, self.settings().models)
+        return await asyncio.to_thread(readiness, self.settings())
 
     async def sweep_pictures(self) -> None:
         """Deletes expired pictures from time to time, until cancelled."""

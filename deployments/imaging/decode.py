@@ -7,6 +7,8 @@ read, and pixels are counted from the file's header before anything is decoded.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import ExifTags, Image
 
@@ -26,6 +28,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING = (5, 6, 7, 8)  # orientations whose width and height change places
 
 
 def decode(data: bytes, *, param: str) -> Image.Image:
@@ -33,17 +36,36 @@ def decode(data: bytes, *, param: str) -> Image.Image:
 
     `param` names the request field in errors. Raises ImageRejected and TooLarge.
     """
+    with _opened(data, param) as image:
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        return _colours(image if turn is None else image.transpose(turn))
+
+
+def measure(data: bytes, *, param: str) -> tuple[int, int]:
+    """Width and height of the picture that `decode` would return, from the file's header alone. Raises as that."""
+    with _opened(data, param) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in _LYING else (width, height)
+
+
+@contextmanager
+def _opened(data: bytes, param: str) -> Iterator[Image.Image]:
+    """The file, of a format that we take and not too large; whatever else goes wrong with it is one error."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            image.load()
-            turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-            return _colours(image if turn is None else image.transpose(turn))
+            yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow has limits of its own
         raise TooLarge(f"{param}: at most {MAX_PIXELS} pixels are taken.", param=param) from error
     except Exception as error:  # there is no telling what a decoder raises on bytes made to break it
         raise ImageRejected(f"{param}: not a readable PNG, JPEG or WebP picture.", param=param) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation
 
 
 def _colours(image: Image.Image) -> Image.Image:

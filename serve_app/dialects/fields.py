@@ -10,7 +10,6 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Literal, TypeVar
 
-from fastapi.requests import Request
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,12 +23,11 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from deployments.errors import InvalidRequest
+from deployments.types import MAX_SEED
 
 IGNORED_PARAMETERS_HEADER = "Easel-Ignored-Parameters"
 MAX_IGNORED_HEADER_CHARACTERS = 1024
 MAX_FIELDS = 256
-MAX_SEED = 2**32 - 1
 SIZE_PATTERN = r"^(auto|[1-9][0-9]{0,6}x[1-9][0-9]{0,6})$"
 
 T = TypeVar("T")
@@ -57,6 +55,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Size = Annotated[str, AfterValidator(_sized), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
 Steps = Annotated[int, Field(ge=1, le=100)]
 GuidanceScale = Annotated[float, Field(ge=0, le=30)]
+Strength = Annotated[float, Field(gt=0, le=1)]
 OutputCompression = Annotated[int, Field(ge=0, le=100)]
 ResponseFormat = Literal["url", "b64_json"]
 
@@ -81,7 +80,8 @@ class WireModel(BaseModel):
 
         `useless` are known fields that have no meaning for this request's model.
         """
-        ignored = (*(name for name in useless if name in self.model_fields_set), *(self.model_extra or ()))
+        sent = self.model_fields_set & type(self).model_fields.keys()
+        ignored = (*(name for name in useless if name in sent), *(self.model_extra or ()))
         names = (re.sub(r"[^\w.-]", "?", name, flags=re.ASCII) for name in ignored)
         return ", ".join(names)[:MAX_IGNORED_HEADER_CHARACTERS]
 
@@ -90,12 +90,3 @@ def dimensions(size: str) -> tuple[int, int]:
     """Width and height of a `Size` that is not `auto`."""
     width, _, height = size.partition("x")
     return int(width), int(height)
-
-
-async def utf8_body(request: Request) -> None:
-    """A dependency of routes with a JSON body: refuses UTF-16 and UTF-32, which Python's parser would take.
-
-    JSON in those holds NUL bytes (its punctuation is ASCII); JSON in UTF-8 holds none.
-    """
-    if b"\0" in await request.body():
-        raise InvalidRequest("The body must be JSON in UTF-8.", code="invalid_json")

@@ -39,9 +39,9 @@ class ModelList(BaseModel):
     data: list[Model] = Field(description="In the order of the configuration.")
 
 
-def create_router(backend: Backend) -> APIRouter:
+def create_router(backend: Backend, prefix: str) -> APIRouter:
     """The routes over the settings of `backend`."""
-    router = APIRouter(prefix="/v1/models", tags=["Models"])
+    router = APIRouter(prefix=f"{prefix}/models", tags=["Models"])
 
     @router.get("", summary="List the models")
     async def list_models() -> ModelList:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 import httpx
 import jsonschema  # type: ignore[import-untyped]
@@ -14,8 +14,9 @@ from fastapi import APIRouter, FastAPI
 from PIL import Image
 from starlette.routing import Match, Route
 
-from config.schema import IngressSettings, Limits, ModelRoute
-from deployments.types import ImageRequest, ImageResult
+from config.schema import IngressSettings, Limits, ModelRoute, PoseRoute
+from deployments.imaging.decode import measure
+from deployments.types import ImageRequest, ImageResult, OutputFormat, Person, PoseSource, Progress, Skeleton
 from serve_app.asgi import create_app
 from serve_app.backend import ModelState
 
@@ -25,6 +26,9 @@ SDXL = ModelRoute(
     application="sdxl",
     family="sdxl",
 )
+POSE = ModelRoute(name="easel/stable-diffusion-xl-pose", application="sdxl-pose", family="sdxl-pose")
+SCHNELL = ModelRoute(name="black-forest-labs/FLUX.1-schnell", application="schnell", family="flux-schnell")
+FILL = ModelRoute(name="black-forest-labs/FLUX.1-Fill-dev", application="fill", family="flux-fill")
 SMALL = ModelRoute(
     name="small",
     application="small",
@@ -39,13 +43,22 @@ class FakeBackend:
     def __init__(self) -> None:
         self.images_router = APIRouter()
         self.max_body_bytes = 25 * 2**20
-        self.current = IngressSettings(models=(SDXL, SMALL), default_model="be-stable-diffusion-xl-base-1.0")
+        self.current = IngressSettings(
+            models=(SDXL, SMALL, POSE, SCHNELL, FILL),
+            default_model="be-stable-diffusion-xl-base-1.0",
+            pose=PoseRoute(model=POSE.name),
+        )
         self.states = {SDXL.name: ModelState(True, "running (1 replica)"), SMALL.name: ModelState(True, "on demand")}
         self.requests: list[ImageRequest] = []
         self.routes: list[ModelRoute] = []
-        self.kept: list[tuple[ImageResult, str]] = []
+        self.kept: list[tuple[bytes, str]] = []
+        self.poses: list[tuple[PoseSource, int, int]] = []
+        self.people: tuple[Person, ...] = (Person(body=((0.5, 0.25), *[None] * 17)),)
+        self.closed_streams = 0
         self.failure: Exception | None = None
         self.store_failure: Exception | None = None
+        self.pose_failure: Exception | None = None
+        self.refusal: Exception | None = None  # of a stream, before its first step
         self.failing_seed: int | None = None  # None: every seed fails with `failure`, and the others never end
         self.cancelled: list[int] = []
 
@@ -75,11 +88,36 @@ class FakeBackend:
             inference_seconds=0.1,
         )
 
-    async def keep(self, result: ImageResult, base_url: str) -> str:
+    async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
+        """Steps with the previews asked for, then as `generate`, which may fail after a step."""
+        try:
+            if self.refusal:
+                raise self.refusal
+            steps = request.steps or 4
+            for step in range(steps + 1):
+                shown = 0 < step <= request.partial_images
+                yield Progress(step=step, steps=steps, preview=f"preview {step}".encode() if shown else None)
+            yield await self.generate(route, request)
+        finally:
+            self.closed_streams += 1
+
+    async def draw_skeleton(
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+    ) -> Skeleton:
+        assert pose.model == POSE.name
+        self.poses.append((source, width, height))
+        if self.pose_failure:
+            raise self.pose_failure
+        return Skeleton(picture=b"skeleton", width=width, height=height, people=self.people)
+
+    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
+        return measure(picture, param=param)
+
+    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         if self.store_failure:
             raise self.store_failure
-        self.kept.append((result, base_url))
-        return f"{base_url}/images/{len(self.kept)}.{result.output_format}"
+        self.kept.append((picture, base_url))
+        return f"{base_url}/images/{len(self.kept)}.{output_format}"
 
     async def readiness(self) -> Mapping[str, ModelState]:
         return self.states

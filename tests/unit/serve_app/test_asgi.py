@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -94,14 +95,52 @@ def test_every_operation_documents_its_errors_and_never_422(app: FastAPI) -> Non
                     assert schema == {"$ref": "#/components/schemas/ErrorEnvelope"}
 
 
-def test_every_field_of_a_request_is_documented(app: FastAPI) -> None:
-    schema = app.openapi()["components"]["schemas"]["GenerationBody"]
+def bodies(app: FastAPI) -> dict[tuple[str, str], dict[str, Any]]:
+    """The documented body of every operation, by path and content type."""
+    return {
+        (path, content_type): content["schema"]
+        for path, operations in app.openapi()["paths"].items()
+        for operation in operations.values()
+        for content_type, content in operation.get("requestBody", {}).get("content", {}).items()
+    }
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/openai/v1"])
+@pytest.mark.parametrize(
+    ("route", "content_type"),
+    [
+        ("generations", "application/json"),
+        ("edits", "application/json"),
+        ("edits", "multipart/form-data"),
+    ],
+)
+def test_every_field_of_a_request_is_documented(app: FastAPI, prefix: str, route: str, content_type: str) -> None:
+    schema = bodies(app)[f"{prefix}/images/{route}", content_type]
     assert schema["required"] == ["prompt"]
+    pictures = {"pose_image", "keypoints", "image", "images", "mask"}
     for name, field in schema["properties"].items():
         assert field["description"].endswith("."), name
-        assert field["examples"], name
-        if name != "prompt":
+        assert field.get("examples") or name in pictures, name
+        if content_type == "application/json" and name != "prompt":
             assert {"type": "null"} in field["anyOf"], name
-    assert schema["properties"]["size"]["anyOf"][0]["pattern"]
-    assert schema["properties"]["size"]["default"] == "1024x1024"
-    assert schema["properties"]["n"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+    assert "$ref" not in json.dumps(schema)
+
+
+def test_a_form_has_files_and_plain_values(app: FastAPI) -> None:
+    fields = bodies(app)["/v1/images/edits", "multipart/form-data"]["properties"]
+    for name in ("image", "mask", "pose_image"):
+        assert (fields[name]["type"], fields[name]["format"]) == ("string", "binary")
+    assert (fields["n"]["type"], fields["n"]["maximum"]) == ("integer", 2**32 - 1)
+    assert fields["keypoints"]["contentMediaType"] == "application/json"
+    assert "images" not in fields
+
+
+def test_what_the_dialects_mean_differently_is_documented(app: FastAPI) -> None:
+    ours = bodies(app)["/v1/images/generations", "application/json"]["properties"]
+    theirs = bodies(app)["/openai/v1/images/generations", "application/json"]["properties"]
+    assert (ours["size"]["default"], theirs["size"]["default"]) == ("1024x1024", "auto")
+    assert ours["size"]["anyOf"][0]["pattern"]
+    assert ours["n"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+    assert theirs["n"]["anyOf"][0] == {"type": "integer", "minimum": 1, "maximum": 10}
+    assert ours["response_format"]["default"] == "url"
+    assert theirs["response_format"].get("default") is None

@@ -114,15 +114,15 @@ async def test_unknown_route_and_wrong_method(client: httpx.AsyncClient, refused
         pytest.param(b'"otter"', {"content-type": "application/json"}, "invalid_body", id="string"),
         pytest.param(b"null", {"content-type": "application/json"}, "invalid_body", id="null"),
         pytest.param(b'{"prompt": "otter"', {"content-type": "application/json"}, "invalid_json", id="cut off"),
-        pytest.param(b"[" * 200_000, {"content-type": "application/json"}, "invalid_body", id="deep"),
+        pytest.param(b"[" * 200_000, {"content-type": "application/json"}, "invalid_json", id="deep"),
         pytest.param(
             b'{"prompt": "otter", "x": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
             {"content-type": "application/json"},
-            "invalid_body",
+            "invalid_json",
             id="deep and complete",
         ),
-        pytest.param(b'{"n": ' + b"9" * 5000 + b"}", {"content-type": "application/json"}, "invalid_body", id="digits"),
-        pytest.param(b'{"prompt": "\xff"}', {"content-type": "application/json"}, "invalid_body", id="not UTF-8"),
+        pytest.param(b'{"n": ' + b"9" * 5000 + b"}", {"content-type": "application/json"}, "invalid_json", id="digits"),
+        pytest.param(b'{"prompt": "\xff"}', {"content-type": "application/json"}, "invalid_json", id="not UTF-8"),
         pytest.param(
             '{"prompt": "otter"}'.encode("utf-16"), {"content-type": "application/json"}, "invalid_json", id="UTF-16"
         ),

@@ -14,7 +14,7 @@ from ray.serve.schema import (
     ServeStatus,
 )
 
-from config.schema import ModelRoute
+from config.schema import IngressSettings, ModelRoute, PoseRoute
 from serve_app.backend import ModelState
 from serve_app.readiness import _state, readiness
 
@@ -76,13 +76,18 @@ def test_state(overview: ApplicationStatusOverview | None, ready: bool, descript
 def test_each_route_is_told_by_its_name_and_looked_up_by_its_application(monkeypatch: pytest.MonkeyPatch) -> None:
     status = ServeStatus(applications={"a": application("RUNNING", {"RUNNING": 1}), "stranger": application("RUNNING")})
     monkeypatch.setattr(serve, "status", lambda: status)
-    routes = [
-        ModelRoute(name="first", application="a", family="sdxl"),
-        ModelRoute(name="second", application="a", family="sdxl"),
-        ModelRoute(name="third", application="c", family="sdxl"),
-    ]
-    assert {name: state.description for name, state in readiness(routes).items()} == {
+    settings = IngressSettings(
+        models=(
+            ModelRoute(name="first", application="a", family="sdxl"),
+            ModelRoute(name="second", application="a", family="sdxl"),
+            ModelRoute(name="third", application="c", family="sdxl-pose"),
+        ),
+        default_model="first",
+        pose=PoseRoute(model="third", application="finder"),
+    )
+    assert {name: state.description for name, state in readiness(settings).items()} == {
         "first": "running (1 replica)",
         "second": "running (1 replica)",
         "third": "not deployed",
+        "finder": "not deployed",
     }

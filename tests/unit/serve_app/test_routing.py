@@ -3,11 +3,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.schema import IngressSettings, Limits, ModelRoute
 from deployments.errors import InvalidRequest, NotFound
 from deployments.models.registry import FAMILIES
-from serve_app.routing import check_size, check_steps, require_capability, resolve
+from serve_app.routing import check_steps, output_size, require_capability, resolve
 
 LIMITS = Limits(min_side=64, max_side=1024, max_pixels=512 * 1024, max_aspect=4, max_steps=50)
 FIRST = ModelRoute(name="Owner/First", aliases=("be-first", "f"), application="first", family="sdxl", limits=LIMITS)
@@ -49,7 +51,8 @@ def test_capability_of_the_family_is_required(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("size", [(64, 64), (1024, 512), (512, 1024), (1024, 256), (256, 1024), (520, 512)])
 def test_size_within_all_limits_passes(size: tuple[int, int]) -> None:
-    check_size(FIRST, *size)
+    assert output_size(FIRST, size, None) == size
+    assert output_size(FIRST, size, (999, 1)) == size
 
 
 @pytest.mark.parametrize(
@@ -68,10 +71,63 @@ def test_size_within_all_limits_passes(size: tuple[int, int]) -> None:
 )
 def test_size_outside_a_limit_is_refused_with_all_limits(size: tuple[int, int]) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        check_size(FIRST, *size)
+        output_size(FIRST, size, None)
     assert caught.value.param == "size"
     for part in ("Owner/First", "64 to 1024", "multiples of 8", "524288 pixels", "4:1", f"{size[0]}x{size[1]}"):
         assert part in caught.value.message
+
+
+def test_without_a_size_it_is_the_models_default() -> None:
+    route = FIRST.model_copy(update={"limits": Limits(default_size="512x256")})
+    assert output_size(route, None, None) == (512, 256)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "cut"),
+    [
+        pytest.param((512, 512), (512, 512), (512, 512), id="fits"),
+        pytest.param((333, 517), (333, 517), (328, 512), id="no multiple"),
+        pytest.param((2048, 1024), (1024, 512), (1024, 512), id="too long"),
+        pytest.param((1500, 1499), (724, 723), (720, 720), id="too many pixels"),
+        pytest.param((30, 60), (64, 128), (64, 128), id="too short"),
+        pytest.param((33, 60), (64, 117), (64, 120), id="too short, no multiple"),
+        pytest.param((4000, 1000), (1024, 256), (1024, 256), id="as wide as may be"),
+    ],
+)
+def test_without_a_size_it_is_the_given_pictures_scaled_into_the_limits(
+    given: tuple[int, int], kept: tuple[int, int], cut: tuple[int, int]
+) -> None:
+    assert output_size(FIRST, None, given, any_multiple=True) == kept
+    assert output_size(FIRST, None, given) == cut
+
+
+@pytest.mark.parametrize("given", [(4000, 900), (1, 5000), (65535, 1)])
+def test_a_picture_too_elongated_is_refused(given: tuple[int, int]) -> None:
+    with pytest.raises(InvalidRequest, match="4:1") as caught:
+        output_size(FIRST, None, given, any_multiple=True)
+    assert caught.value.param == "image"
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.booleans())
+def test_whatever_is_given_the_size_is_within_the_limits_or_refused(
+    width: int, height: int, any_multiple: bool
+) -> None:
+    try:
+        size = output_size(FIRST, None, (width, height), any_multiple=any_multiple)
+    except InvalidRequest:
+        assert max(width, height) > 3.5 * min(width, height)  # rounding makes the limit of 4 a little blurred
+    else:
+        assert min(size) >= 64
+        assert max(size) <= 1024
+        assert size[0] * size[1] <= LIMITS.max_pixels
+        assert any_multiple or size[0] % 8 == size[1] % 8 == 0
+
+
+def test_a_model_that_rounds_does_so_downwards() -> None:
+    fill = ModelRoute(name="fill", application="fill", family="flux-fill", limits=LIMITS)
+    assert output_size(fill, (527, 512), None) == (512, 512)
+    with pytest.raises(InvalidRequest):
+        output_size(fill, (1040, 256), None)
 
 
 def test_steps_are_limited_by_the_model() -> None:

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from config.schema import ImageStoreConfig, IngressConfig, ModelRoute
+from config.schema import ImageStoreConfig, IngressConfig, IngressSettings
 from deployments.errors import DeadlineExceeded, ModelUnavailable, StoreUnavailable
 from deployments.types import ImageRequest, ImageResult
 from serve_app import errors
@@ -31,20 +31,6 @@ SETTINGS: dict[str, Any] = {
     "default_model": "paint",
 }
 LIFETIME = 3600
-
-
-def result(output_format: Any = "png") -> ImageResult:
-    return ImageResult(
-        image=b"picture in " + output_format.encode(),
-        output_format=output_format,
-        width=64,
-        height=64,
-        seed=7,
-        steps=4,
-        guidance_scale=5.0,
-        queue_seconds=0,
-        inference_seconds=0.1,
-    )
 
 
 class Clock:
@@ -98,22 +84,22 @@ async def client(service: Service, anyio_backend: str) -> AsyncIterator[httpx.As
 async def test_a_kept_picture_is_served_by_its_link(
     output_format: str, service: Service, client: httpx.AsyncClient
 ) -> None:
-    url = await service.keep(result(output_format), BASE)
+    url = await service.keep(b"picture", output_format, BASE)
     assert httpx.URL(url).path.endswith(f".{output_format}")
     response = await client.get(url)
     assert response.status_code == 200
-    assert response.content == f"picture in {output_format}".encode()
+    assert response.content == b"picture"
     assert response.headers["content-type"] == f"image/{output_format}"
 
 
 async def test_every_picture_has_a_link_of_its_own(service: Service) -> None:
-    assert await service.keep(result(), BASE) != await service.keep(result(), BASE)
+    assert await service.keep(b"picture", "png", BASE) != await service.keep(b"picture", "png", BASE)
 
 
 async def test_a_link_answers_for_its_lifetime_and_no_longer(
     service: Service, client: httpx.AsyncClient, clock: Clock
 ) -> None:
-    url = await service.keep(result(), BASE)
+    url = await service.keep(b"picture", "png", BASE)
     clock.now += LIFETIME - 1
     assert (await client.get(url)).status_code == 200
     clock.now += 1
@@ -123,7 +109,7 @@ async def test_a_link_answers_for_its_lifetime_and_no_longer(
 
 
 async def test_a_changed_link_is_refused(service: Service, client: httpx.AsyncClient) -> None:
-    url = httpx.URL(await service.keep(result(), BASE))
+    url = httpx.URL(await service.keep(b"picture", "png", BASE))
     later = url.copy_set_param("expires", str(int(url.params["expires"]) + 1))
     assert (await client.get(later)).status_code == 403
 
@@ -132,7 +118,7 @@ async def test_replicas_with_one_store_serve_each_others_links(
     make: Callable[..., Service], client: httpx.AsyncClient
 ) -> None:
     another = make()
-    assert (await client.get(await another.keep(result(), BASE))).status_code == 200
+    assert (await client.get(await another.keep(b"picture", "png", BASE))).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -158,7 +144,7 @@ async def test_the_event_loop_is_free_while_a_picture_is_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service._store, "put", lambda *_: time.sleep(0.2) or "1-x.png")
-    keeping = asyncio.create_task(service.keep(result(), BASE))
+    keeping = asyncio.create_task(service.keep(b"picture", "png", BASE))
     turns = 0
     while not keeping.done():
         await asyncio.sleep(0.01)
@@ -173,7 +159,7 @@ async def test_a_store_that_fails_later_is_told(service: Service, tmp_path: Path
     folder.rmdir()
     folder.touch()
     with pytest.raises(StoreUnavailable):
-        await service.keep(result(), BASE)
+        await service.keep(b"picture", "png", BASE)
 
 
 @pytest.mark.parametrize("secret", [None, "the secret is not in the store"])
@@ -193,9 +179,9 @@ def test_a_store_of_an_unknown_kind_is_found_at_the_start(make: Callable[..., Se
 
 
 async def test_expired_pictures_are_swept(service: Service, clock: Clock, tmp_path: Path) -> None:
-    await service.keep(result(), BASE)
+    await service.keep(b"picture", "png", BASE)
     clock.now = time.time() + 10 * LIFETIME
-    live = httpx.URL(await service.keep(result(), BASE)).path.rpartition("/")[2]
+    live = httpx.URL(await service.keep(b"picture", "png", BASE)).path.rpartition("/")[2]
     service._store.put(b"old", "png", int(time.time()) - GRACE_SECONDS - 1)
     sweeping = asyncio.create_task(service.sweep_pictures())
     ends = time.monotonic() + 30
@@ -236,8 +222,8 @@ def test_the_limit_on_bodies_is_the_configured_one(service: Service) -> None:
 
 
 async def test_readiness_asks_about_the_configured_models(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(models: tuple[ModelRoute, ...]) -> dict[str, ModelState]:
-        return {route.name: ModelState(True, route.application) for route in models}
+    def ask(settings: IngressSettings) -> dict[str, ModelState]:
+        return {route.name: ModelState(True, route.application) for route in settings.models}
 
     monkeypatch.setattr(service_module, "readiness", ask)
     service.configure(SETTINGS)

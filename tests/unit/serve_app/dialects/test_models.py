@@ -12,12 +12,14 @@ pytestmark = pytest.mark.anyio
 
 NAME = "stabilityai/stable-diffusion-xl-base-1.0"
 ALIAS = "be-stable-diffusion-xl-base-1.0"
+MORE = ["easel/stable-diffusion-xl-pose", "black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-Fill-dev"]
 
 
 async def test_every_model_is_listed(client: httpx.AsyncClient) -> None:
     answer = (await client.get("/v1/models")).json()
+    assert (await client.get("/openai/v1/models")).json() == answer
     assert answer["object"] == "list"
-    assert [model["id"] for model in answer["data"]] == [NAME, "small"]
+    assert [model["id"] for model in answer["data"]] == [NAME, "small", *MORE]
     assert answer["data"][0] == {
         "id": NAME,
         "object": "model",

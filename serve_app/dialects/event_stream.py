@@ -1,0 +1,70 @@
+"""Server-sent events: an answer that begins before it is complete.
+
+What is refused is refused with its own status, since the answer begins with the first event. What fails later is an
+event `{"error": …}`, which OpenAI's clients raise. Whoever hangs up closes the source of the events.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from deployments.errors import EaselError
+from serve_app.errors import error_body
+
+logger = logging.getLogger(__name__)
+
+Event = BaseModel | str  # an event named by its `type`, or a comment
+
+
+class EventStream(StreamingResponse):
+    """Answers with the events of `events`; made by `open_stream`."""
+
+    def __init__(self, first: Event, events: AsyncGenerator[Event, None], headers: dict[str, str]) -> None:
+        super().__init__(_encoded(first, events), media_type="text/event-stream", headers=headers)
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
+
+
+async def open_stream(events: AsyncGenerator[Event, None], headers: dict[str, str]) -> EventStream:
+    """Waits for the first event; raises what is raised before it."""
+    try:
+        first = await anext(events)
+    except BaseException:
+        await events.aclose()
+        raise
+    return EventStream(first, events, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+
+
+async def _encoded(first: Event, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+    yield _encode(first)
+    try:
+        async for event in events:
+            yield _encode(event)
+    except EaselError as error:
+        yield _error(error)
+    except Exception:
+        logger.exception("A stream failed")
+        yield _error(EaselError("The server failed on this request."))
+
+
+def _encode(event: Event) -> bytes:
+    if isinstance(event, str):
+        return format_sse_event(comment=event)
+    body: dict[str, Any] = event.model_dump(exclude_unset=True)
+    return format_sse_event(event=body.get("type"), data_str=json.dumps(body, separators=(",", ":")))
+
+
+def _error(error: EaselError) -> bytes:
+    return format_sse_event(event="error", data_str=json.dumps(error_body(error)))

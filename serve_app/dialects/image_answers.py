@@ -1,0 +1,230 @@
+"""How OpenAI-shaped dialects answer: pictures by link or in base64, at once or as events while they form."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+from fastapi import Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from deployments.types import MAX_SEED, ImageResult, OutputFormat, Progress, Skeleton
+from serve_app.backend import Backend
+from serve_app.dialects.event_stream import Event, open_stream
+from serve_app.dialects.fields import IGNORED_PARAMETERS_HEADER, ResponseFormat
+from serve_app.dialects.image_bodies import ImageBody
+from serve_app.dialects.keypoints import Keypoints
+from serve_app.middleware import request_id
+from serve_app.orders import Accepted, accept, complete, stream
+
+Kind = Literal["image_generation", "image_edit"]
+
+_PIXELS_PER_TOKEN = 16 * 16  # OpenAI's own models count about as many for a picture
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class Picture(BaseModel):
+    """One picture, in the forms asked for."""
+
+    url: str = Field(
+        default="",
+        description="Answers for 60 minutes (unless the service is set otherwise), without a key.",
+        examples=["https://easel.example/images/4f1c.png?expires=1589481978&signature=9a2b"],
+    )
+    url_image: str = Field(default="", description="With a pose: the picture, as `url`.")
+    url_pose: str = Field(default="", description="With a pose: the skeleton that was followed, a png.")
+    b64_json: str = Field(default="", description="The picture file in base64.", examples=["iVBORw0KGgo="])
+    b64_json_pose: str = Field(default="", description="With a pose: the skeleton that was followed, a png in base64.")
+    keypoints: Keypoints | None = Field(default=None, description="With a pose: the joints, in pixels of the picture.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="The seed it was made with.", examples=[1])
+    revised_prompt: None = Field(default=None, description="Always null: prompts are not rewritten.")
+
+
+class TokensByKind(BaseModel):
+    """Tokens of text and of pictures."""
+
+    text_tokens: int = Field(description="Words and punctuation marks.", examples=[7])
+    image_tokens: int = Field(description="One for each 16x16 pixels.", examples=[4096])
+
+
+class Usage(BaseModel):
+    """The work in OpenAI's terms, estimated: the service counts neither tokens nor money."""
+
+    input_tokens: int = Field(description="Of the prompt and the given pictures.", examples=[7])
+    output_tokens: int = Field(description="Of the pictures made.", examples=[4096])
+    total_tokens: int = Field(description="Both.", examples=[4103])
+    input_tokens_details: TokensByKind = Field(description="What the input is made of.")
+
+
+class ImagesAnswer(BaseModel):
+    """The pictures, in the order of their seeds."""
+
+    created: int = Field(description="When they were finished, in Unix seconds.", examples=[1589478378])
+    data: list[Picture] = Field(description="One entry for each picture.")
+    background: Literal["opaque"] = Field(description="Always opaque.")
+    output_format: OutputFormat = Field(description="The format of the picture files.")
+    quality: str = Field(description="As asked for.", examples=["smooth"])
+    size: str = Field(description="Width and height in pixels.", examples=["1024x1024"])
+    usage: Usage = Field(description="The work, estimated.")
+
+
+class _PictureEvent(BaseModel):
+    """What OpenAI's events have in common."""
+
+    type: str
+    b64_json: str
+    created_at: int
+    size: str
+    quality: str
+    background: Literal["opaque"]
+    output_format: OutputFormat
+
+
+class PartialImageEvent(_PictureEvent):
+    """A preview."""
+
+    partial_image_index: int = Field(description="From 0, for each picture.")
+
+
+class CompletedEvent(_PictureEvent):
+    """A finished picture."""
+
+    usage: Usage
+    seed: int
+    b64_json_pose: str = ""
+    keypoints: Keypoints | None = None
+
+
+EVENT_STREAM: dict[str, Any] = {
+    "description": "The pictures; with `stream`, events while they form.",
+    "content": {
+        "text/event-stream": {
+            "schema": {"type": "string"},
+            "example": 'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image",…}\n\n'
+            'event: image_generation.completed\ndata: {"type":"image_generation.completed",…}\n\n',
+        }
+    },
+}
+
+
+async def answer(body: ImageBody, kind: Kind, backend: Backend, request: Request, response: Response) -> Any:
+    """An ImagesAnswer, or an EventStream where `stream` is asked for. Raises an EaselError."""
+    order = body.to_order()
+    accepted = await accept(order, backend, request_id(request.scope))
+    headers = {}
+    if ignored := body.ignored_parameters(
+        (*accepted.useless, *(("partial_images",) if body.partial_images and not body.stream else ()))
+    ):
+        headers[IGNORED_PARAMETERS_HEADER] = ignored
+    if body.stream:
+        return await open_stream(_events(body, kind, accepted, backend), headers)
+    response.headers.update(headers)
+    results = await complete(accepted, backend)
+    return ImagesAnswer(
+        created=int(time.time()),
+        data=await _delivered(results, accepted, body.delivery, backend, base_url(backend, request)),
+        usage=_usage(accepted, len(results)),
+        **_described(body, accepted),
+    )
+
+
+async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Backend) -> AsyncGenerator[Event, None]:
+    shown = [0] * len(accepted.requests)
+    async with aclosing(stream(accepted, backend)) as told:
+        async for index, event in told:
+            common = {"created_at": int(time.time()), **_described(body, accepted)}
+            if isinstance(event, ImageResult):
+                yield CompletedEvent(
+                    type=f"{kind}.completed",
+                    b64_json=_base64(event.image),
+                    usage=_usage(accepted, 1),
+                    seed=event.seed,
+                    **common,
+                    **_pose_fields(accepted.skeleton, in_base64=True),
+                )
+            elif event.preview is not None:
+                yield PartialImageEvent(
+                    type=f"{kind}.partial_image",
+                    b64_json=_base64(event.preview),
+                    partial_image_index=shown[index],
+                    **common,
+                )
+                shown[index] += 1
+            else:
+                yield _progress(index, event)
+
+
+def _progress(index: int, event: Progress) -> str:
+    """A comment, which clients skip: it keeps the connection open and is good to see in a terminal."""
+    return f"picture {index}: step {event.step} of {event.steps}"
+
+
+async def _delivered(
+    results: Sequence[ImageResult],
+    accepted: Accepted,
+    delivery: frozenset[ResponseFormat],
+    backend: Backend,
+    address: str,
+) -> list[Picture]:
+    pose = _pose_fields(accepted.skeleton, in_base64="b64_json" in delivery)
+    if accepted.skeleton and "url" in delivery:
+        pose["url_pose"] = await backend.keep(accepted.skeleton.picture, "png", address)
+    pictures = []
+    for result in results:
+        forms: dict[str, Any] = {}
+        if "url" in delivery:
+            forms["url"] = await backend.keep(result.image, result.output_format, address)
+            if accepted.skeleton:
+                forms["url_image"] = forms["url"]
+        if "b64_json" in delivery:
+            forms["b64_json"] = _base64(result.image)
+        pictures.append(Picture(**forms, **pose, seed=result.seed, revised_prompt=None))
+    return pictures
+
+
+def _pose_fields(skeleton: Skeleton | None, *, in_base64: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if skeleton and in_base64:
+        fields["b64_json_pose"] = _base64(skeleton.picture)
+    if skeleton and skeleton.people:
+        fields["keypoints"] = Keypoints.from_people(skeleton.people, skeleton.width, skeleton.height)
+    return fields
+
+
+def _described(body: ImageBody, accepted: Accepted) -> dict[str, Any]:
+    first = accepted.requests[0]
+    return {
+        "background": "opaque",
+        "output_format": first.output_format,
+        "quality": body.quality,
+        "size": f"{first.width}x{first.height}",
+    }
+
+
+def _usage(accepted: Accepted, pictures: int) -> Usage:
+    first = accepted.requests[0]
+    per_picture = math.ceil(first.width * first.height / _PIXELS_PER_TOKEN)
+    text = len(_WORD.findall(first.prompt))
+    given = per_picture if first.image is not None or first.pose is not None else 0
+    made = pictures * per_picture
+    return Usage(
+        input_tokens=text + given,
+        output_tokens=made,
+        total_tokens=text + given + made,
+        input_tokens_details=TokensByKind(text_tokens=text, image_tokens=given),
+    )
+
+
+def _base64(picture: bytes) -> str:
+    return base64.b64encode(picture).decode()
+
+
+def base_url(backend: Backend, request: Request) -> str:
+    """What links start with: the configured address, else the one that the request came to."""
+    return str(backend.settings().public_url or request.base_url).rstrip("/")

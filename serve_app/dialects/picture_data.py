@@ -1,0 +1,46 @@
+"""The type of a picture within a request: a part of a form, base64, or a data URL.
+
+No URL is ever fetched on a caller's behalf.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+
+def _picture_bytes(value: object) -> bytes:
+    """From what a body holds. OpenAI wraps a data URL as `{"image_url": …}`."""
+    if isinstance(value, dict) and "image_url" in value:
+        value = value["image_url"]
+    if isinstance(value, bytes) and value:
+        return value
+    if not isinstance(value, str) or not value:
+        raise PydanticCustomError("picture", "must be a picture: a file, base64 or a data URL")
+    if value.startswith(("http:", "https:")):
+        raise PydanticCustomError("picture", "must be a picture within the request; addresses are not fetched")
+    head, comma, data = value.partition(",") if value.startswith("data:") else ("", "", value)
+    if head and not (comma and head.endswith(";base64")):
+        raise PydanticCustomError("picture", "must be a data URL with base64, as data:image/png;base64,iVBORw…")
+    try:
+        return base64.b64decode("".join(data.split()), validate=True)
+    except (binascii.Error, ValueError):  # ValueError: it is not ASCII
+        raise PydanticCustomError("picture", "must be base64 or a data URL with base64") from None
+
+
+SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1, "description": "Base64, bare or as a data URL."},
+        {
+            "type": "object",
+            "description": "OpenAI's wrapping of a data URL.",
+            "properties": {"image_url": {"type": "string", "minLength": 1}},
+            "required": ["image_url"],
+        },
+    ]
+}
+PictureData = Annotated[bytes, BeforeValidator(_picture_bytes), WithJsonSchema(SCHEMA)]

@@ -1,0 +1,117 @@
+"""Reads and documents request bodies: JSON, or a form with files that says the same.
+
+Not FastAPI's own way, which takes either JSON or a form for a route, and Python's dialect of JSON with it. Invariant:
+what a form says of a file's name and type is not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import Request
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+
+from deployments.errors import InvalidRequest
+from serve_app.dialects.fields import MAX_FIELDS, WireModel
+from serve_app.dialects.picture_data import SCHEMA as PICTURE_SCHEMA
+from serve_app.errors import BODY_EXPECTED
+
+Body = TypeVar("Body", bound=WireModel)
+
+MAX_FILES = 20
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+async def read_json(request: Request, body_class: type[Body]) -> Body:
+    """The body of a request that comes as JSON. Raises InvalidRequest and RequestValidationError."""
+    return _validated(await _json(request), body_class, strict=True)
+
+
+async def read_form_or_json(request: Request, body_class: type[Body]) -> Body:
+    """The body of a request that may also come as a form. Raises InvalidRequest and RequestValidationError."""
+    if _media_type(request) in FORMS:
+        return _validated(await _form(request), body_class, strict=False)  # a form has nothing but text
+    return await read_json(request, body_class)
+
+
+def documented_body(body_class: type[WireModel], *, form: bool) -> dict[str, Any]:
+    """FastAPI's `openapi_extra` for a route that reads it; `form`: also as a form, where pictures are files."""
+    schema = body_class.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    content = {"application/json": {"schema": _without_references(schema, definitions)}}
+    if form:
+        fields = {name: _as_form_field(field) for name, field in schema["properties"].items() if name != "images"}
+        content["multipart/form-data"] = {"schema": {**schema, "properties": fields}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _without_references(schema: Any, definitions: dict[str, Any]) -> Any:
+    """Definitions within a schema are out of reach once it is a part of the whole document."""
+    if isinstance(schema, list):
+        return [_without_references(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _without_references(definitions[schema["$ref"].removeprefix("#/$defs/")], definitions)
+    return {name: _without_references(part, definitions) for name, part in schema.items()}
+
+
+def _as_form_field(field: dict[str, Any]) -> dict[str, Any]:
+    """A form knows no null and no objects: pictures are files, and other objects JSON in a text."""
+    choices = [choice for choice in field.get("anyOf", [field]) if choice.get("type") != "null"]
+    if choices == [PICTURE_SCHEMA] or choices == PICTURE_SCHEMA["anyOf"]:
+        choice = {"type": "string", "format": "binary"}
+    elif "$ref" in choices[0]:
+        choice = {"type": "string", "contentMediaType": "application/json"}
+    else:
+        choice = choices[0]
+    return {**{name: part for name, part in field.items() if name != "anyOf"}, **choice}
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _json(request: Request) -> Any:
+    media_type = _media_type(request)
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise InvalidRequest(BODY_EXPECTED, code="invalid_body")
+    try:
+        text = (await request.body()).decode()
+        if "\0" in text:  # UTF-16 and UTF-32, which Python's parser would take: their ASCII characters hold NUL bytes
+            raise InvalidRequest("The body must be JSON in UTF-8.", code="invalid_json")
+        return json.loads(text)
+    except UnicodeDecodeError:
+        raise InvalidRequest("The body must be JSON in UTF-8.", code="invalid_json") from None
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not JSON: {error.msg}.", code="invalid_json") from None
+    except (RecursionError, ValueError):  # the latter: a number of thousands of digits
+        raise InvalidRequest(
+            "The body is nested too deeply, or a number in it is too long.", code="invalid_json"
+        ) from None
+
+
+async def _form(request: Request) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
+        for name, value in form.multi_items():
+            key = name.removesuffix("[]")
+            if isinstance(value, UploadFile):
+                if key in values:
+                    raise InvalidRequest(f"{key}: one picture is taken, and there are several.", param=key)
+                values[key] = await value.read() or None  # empty is what a browser sends for a field left blank
+            else:
+                values[key] = value or None
+    return values
+
+
+def _validated(values: Any, body_class: type[Body], *, strict: bool) -> Body:
+    try:
+        return body_class.model_validate(values, strict=strict)
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False, include_url=False)]
+        ) from None

@@ -1,0 +1,214 @@
+"""An order on its way: what a caller asked for, in whatever dialect, to requests that a model can run, to its pictures.
+
+    Order --accept--> Accepted: route, one ImageRequest a picture, the skeleton
+                      --complete--> all results, or one error
+                      --stream----> every step of every picture, then its result
+
+Invariants: the seed of every picture is fixed and reported before anything runs; several pictures succeed together or
+fail together; whoever stops listening stops the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from config.schema import IngressSettings, ModelRoute
+from deployments.errors import InvalidRequest, TooLarge
+from deployments.models.registry import FAMILIES, Capability
+from deployments.types import (
+    MAX_SEED,
+    ImageRequest,
+    ImageResult,
+    MaskReading,
+    OutputFormat,
+    PoseGuidance,
+    PoseSource,
+    Progress,
+    Quality,
+    Skeleton,
+)
+from serve_app.backend import Backend
+from serve_app.routing import check_steps, output_size, require_capability, resolve
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a caller asked for. None: as the model, its presets or the service decide."""
+
+    model: str | None
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(default="", repr=False)
+    size: tuple[int, int] | None = None  # None: the given picture's own, without one the model's default
+    seed: int | None = None  # of the first picture
+    count: int = 1  # pictures, whose seeds follow one another
+    quality: Quality = "smooth"
+    steps: int | None = None
+    guidance_scale: float | None = None
+    image: bytes | None = field(default=None, repr=False)
+    mask: bytes | None = field(default=None, repr=False)
+    mask_reads: MaskReading = "alpha"
+    strength: float | None = None
+    wants_pose: bool = False  # the image is a pose to take over, whatever SDXL model is named
+    pose: PoseSource | None = None  # instead of one found in the image
+    pose_strength: float = 1.0
+    pose_end: float = 1.0
+    output_format: OutputFormat = "png"
+    output_compression: int = 100
+    partial_images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An order that the model can fulfil."""
+
+    route: ModelRoute
+    requests: list[ImageRequest]
+    skeleton: Skeleton | None
+    useless: tuple[str, ...]  # fields that have no meaning for it
+
+
+async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
+    """Refuses what the model cannot do before it costs GPU time; has the pose drawn. Raises an EaselError."""
+    settings = backend.settings()
+    deadline = time.time() + settings.deadline_seconds
+    for name, picture in (("image", order.image), ("mask", order.mask), ("pose_image", _drawing(order.pose))):
+        if picture is not None and len(picture) > settings.max_image_bytes:
+            raise TooLarge(f"{name}: at most {settings.max_image_bytes} bytes are taken.", param=name)
+    route = _route(order, settings)
+    pose = _pose(order) if route.family == "sdxl-pose" else None
+    edited = order.image if route.family != "sdxl-pose" else None
+    require_capability(route, _capability(route, pose, edited, order.mask))
+    if order.steps is not None:
+        check_steps(route, order.steps)
+    own_size = await _own_size(order, backend)
+    width, height = output_size(route, order.size, own_size, any_multiple=edited is not None)
+    skeleton = None
+    if pose is not None and settings.pose is not None:
+        skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline)
+    first = ImageRequest(
+        request_id=identifier,
+        model=route.name,
+        prompt=order.prompt,
+        negative_prompt=order.negative_prompt,
+        width=width,
+        height=height,
+        seed=secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed,
+        quality=order.quality,
+        steps=order.steps,
+        guidance_scale=order.guidance_scale,
+        image=edited,
+        mask=None if edited is None else order.mask,
+        mask_reads=order.mask_reads,
+        strength=None if edited is None else order.strength,
+        pose=None
+        if skeleton is None
+        else PoseGuidance(skeleton=skeleton.picture, strength=order.pose_strength, end=order.pose_end),
+        partial_images=order.partial_images,
+        output_format=order.output_format,
+        output_compression=order.output_compression,
+        deadline=deadline,
+    )
+    return Accepted(route, _series(first, order.count), skeleton, _useless(route, first))
+
+
+async def complete(accepted: Accepted, backend: Backend) -> list[ImageResult]:
+    """The pictures, in the order of their seeds. Raises the first EaselError of any; the others are then cancelled."""
+    async with _running([backend.generate(accepted.route, request) for request in accepted.requests]) as all_results:
+        return await all_results
+
+
+async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[int, Progress | ImageResult], None]:
+    """What happens to each picture, with its index, as it happens; otherwise as `complete`."""
+    events: asyncio.Queue[tuple[int, Progress | ImageResult] | None] = asyncio.Queue()
+
+    async def follow(index: int, request: ImageRequest) -> None:
+        async with aclosing(backend.stream(accepted.route, request)) as told:
+            async for event in told:
+                events.put_nowait((index, event))
+
+    async with _running([follow(*numbered) for numbered in enumerate(accepted.requests)]) as all_ends:
+        all_ends.add_done_callback(lambda _: events.put_nowait(None))
+        while (event := await events.get()) is not None:
+            yield event
+        await all_ends
+
+
+@asynccontextmanager
+async def _running(work: Sequence[Coroutine[Any, Any, Done]]) -> AsyncIterator[asyncio.Future[list[Done]]]:
+    """Runs side by side; whatever still runs at the end of the block is for nobody, and cancelled."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        yield asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _route(order: Order, settings: IngressSettings) -> ModelRoute:
+    """The model named, or what follows poses in its place."""
+    route = resolve(order.model, settings)
+    if route.family == "sdxl-pose" or not (order.wants_pose or order.pose):
+        return route
+    if route.family == "sdxl" and settings.pose is not None:
+        return resolve(settings.pose.model, settings)
+    raise InvalidRequest(
+        f"{route.name} does not follow poses; SDXL models do where the service has a pose model.",
+        code="unsupported_capability",
+        param="model",
+    )
+
+
+def _pose(order: Order) -> PoseSource | None:
+    if order.pose is not None:
+        return order.pose
+    return None if order.image is None else PoseSource(photo=order.image)
+
+
+def _drawing(pose: PoseSource | None) -> bytes | None:
+    return None if pose is None else pose.drawing
+
+
+def _capability(route: ModelRoute, pose: PoseSource | None, image: bytes | None, mask: bytes | None) -> Capability:
+    if pose is not None:
+        return "pose"
+    if image is None:
+        return "text-to-image"
+    # Without a mask the image's own transparency may be one: who decodes it decides.
+    can_only_repaint = "image-to-image" not in FAMILIES[route.family].capabilities
+    return "inpainting" if mask is not None or can_only_repaint else "image-to-image"
+
+
+async def _own_size(order: Order, backend: Backend) -> tuple[int, int] | None:
+    """Of what was given to work from."""
+    if order.pose is not None and order.pose.canvas is not None:
+        return order.pose.canvas
+    for name, picture in (("pose_image", _drawing(order.pose)), ("image", order.image)):
+        if picture is not None:
+            return await backend.measure(picture, name)
+    return None
+
+
+def _series(first: ImageRequest, count: int) -> list[ImageRequest]:
+    """Seeds wrap around, so that every reported seed can be asked for again."""
+    return [first] + [
+        dataclasses.replace(first, request_id=f"{first.request_id}-{index}", seed=(first.seed + index) % (MAX_SEED + 1))
+        for index in range(1, count)
+    ]
+
+
+def _useless(route: ModelRoute, request: ImageRequest) -> tuple[str, ...]:
+    return (
+        *FAMILIES[route.family].useless,
+        *(("mask", "strength") if request.image is None else ()),
+        *(("pose_strength", "pose_end") if request.pose is None else ()),
+    )
