@@ -1,6 +1,6 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test test-fast lint format lock clean bench
+.PHONY: help install install-dev install-clients serve test test-fast lint format lock clean bench
 
 CONFIG ?= config/local.yaml
 BIN := .venv/bin
@@ -11,7 +11,7 @@ help: ## list the commands
 serve: install ## install what is missing, then serve on port 8000 (CONFIG=config/local.yaml)
 	@$(BIN)/python -m serve_app $(CONFIG)
 
-test: install-dev lint ## lint, then every test
+test: install-dev install-clients lint ## lint, then every test
 	$(BIN)/python -m pytest
 
 test-fast: install-dev ## the tests that need no running service
@@ -39,6 +39,9 @@ install:
 install-dev:
 	@scripts/install.sh --dev
 
+install-clients: install-dev
+	@scripts/install-clients.sh
+
 clean: ## delete what was installed and cached here (not the models in ~/.cache/easel)
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .tools tests/clients/javascript/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings
+from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings, PoseEstimatorConfig
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -45,11 +45,12 @@ def read_serve_file(path: Path) -> ServeFile:
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets a day that is in no calendar be a ValueError
         raise ConfigError(f"not YAML: {error}") from error
     models = [application.args for application in file.applications if isinstance(application, _ModelApplication)]
-    sources = [weights.source for model in models for weights in (model.weights, model.vae) if weights]
+    parts = [part for model in models for part in (model.weights, model.vae, model.controlnet)]
+    sources = [weights.source for weights in parts if weights]
     return ServeFile(
         host=file.http_options.host,
         port=file.http_options.port,
-        small_models=tuple(source.removeprefix("small:") for source in sources if source.startswith("small:")),
+        small_models=tuple(name.removeprefix("small:") for name in dict.fromkeys(sources) if name.startswith("small:")),
     )
 
 
@@ -80,7 +81,19 @@ class _ModelApplication(BaseModel):
     deployments: tuple[_ModelDeployment]
 
 
-_Application = Annotated[_IngressApplication | _ModelApplication, Field(discriminator="import_path")]
+class _PoseDeployment(BaseModel):
+    name: Literal["PoseEstimator"]
+    user_config: None = None
+
+
+class _PoseApplication(BaseModel):
+    name: str
+    import_path: Literal["deployments.pose_estimator:build"]
+    args: PoseEstimatorConfig = PoseEstimatorConfig()
+    deployments: tuple[_PoseDeployment]
+
+
+_Application = Annotated[_IngressApplication | _ModelApplication | _PoseApplication, Field(discriminator="import_path")]
 
 
 class _HttpOptions(BaseModel):
@@ -95,14 +108,21 @@ class _File(BaseModel):
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> _File:
         models = [application.name for application in self.applications if isinstance(application, _ModelApplication)]
+        poses = [application.name for application in self.applications if isinstance(application, _PoseApplication)]
         for application in self.applications:
             if isinstance(application, _IngressApplication):
-                for route in application.deployments[0].user_config.models:
+                settings = application.deployments[0].user_config
+                for route in settings.models:
                     if route.application not in models:
                         raise ValueError(
                             f"applications: the model '{route.name}' of '{application.name}' needs an application "
                             f"'{route.application}'; there are: {', '.join(models)}"
                         )
+                if settings.pose and settings.pose.application not in poses:
+                    raise ValueError(
+                        f"applications: the poses of '{application.name}' need an application "
+                        f"'{settings.pose.application}'; there are: {', '.join(poses) or 'none that finds poses'}"
+                    )
         return self
 
 

@@ -66,4 +66,19 @@ if [ "$build" = cpu ]; then
 else
     "${install[@]}" "$torch"
 fi
+
+# mediapipe, which finds poses, needs these two even without a GPU.
+missing=()
+if [ "$(uname)" = Linux ]; then
+    libraries=$(PATH=$PATH:/sbin ldconfig -p 2>/dev/null || true)
+    [[ $libraries == *libEGL.so.1* ]] || missing+=(libegl1)
+    [[ $libraries == *libGLESv2.so.2* ]] || missing+=(libgles2)
+fi
+if [ "${#missing[@]}" -gt 0 ]; then
+    say "Installing the system's ${missing[*]}"
+    { [ "$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq "${missing[@]}"; } || {
+        echo "Finding poses needs the libraries EGL and OpenGL ES. Install them" \
+            "(Debian, Ubuntu: apt-get install ${missing[*]}); all else works without." >&2
+    }
+fi
 echo "$wanted" >"$stamp"

@@ -14,3 +14,7 @@ for package in cuda-{bindings,pathfinder,toolkit} \
 done
 "${compile[@]}" --group dev --output-file requirements-dev.lock "$@"
 "${compile[@]}" --constraint requirements-dev.lock --no-annotate --output-file requirements.lock "$@"
+
+# The clients that tests run as programs of their own.
+.tools/bin/uv pip compile tests/clients/python/requirements.in --universal --python-version 3.10 --generate-hashes \
+    --quiet --custom-compile-command "make lock" --no-annotate --output-file tests/clients/python/requirements.lock "$@"

@@ -13,12 +13,12 @@ from pydantic import BaseModel, Field
 
 from serve_app import errors, middleware
 from serve_app.backend import Backend
-from serve_app.dialects import block_entropy, models, openai
+from serve_app.dialects import automatic1111, block_entropy, models, nebula, openai
 
 DESCRIPTION = """Images from text, over the API that OpenAI's clients speak.
 
-Every error is `{"error": {"message", "type", "param", "code"}}`. Every answer carries `x-request-id`: the caller's own
-if it sent one, else a new one."""
+Every error is `{"error": {"message", "type", "param", "code"}}`, below `/api/v1` with `status` and `message` beside it.
+Every answer carries `x-request-id`: the caller's own if it sent one, else a new one."""
 
 
 class Health(BaseModel):
@@ -45,8 +45,7 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
         description=DESCRIPTION,
         version="1",
         middleware=middleware.stack(backend.max_body_bytes, behind_serve=behind_serve),
-        # Also keeps FastAPI from documenting 422, which it never answers here.
-        responses={"default": {"model": errors.ErrorEnvelope, "description": "Any other error."}},
+        responses=errors.documented(),  # also keeps FastAPI from documenting 422, which it never answers here
         redirect_slashes=False,  # paths are exact
         docs_url=None,  # Swagger UI comes from this process, below, and not from a content network
         redoc_url=None,
@@ -54,7 +53,7 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
     )
     patch_fastapi(app)  # also sends GET / there
     errors.install(app)
-    for dialect in (block_entropy, openai):
+    for dialect in (block_entropy, openai, nebula, automatic1111):
         app.include_router(dialect.create_router(backend))
     for prefix in ("/v1", "/openai/v1"):
         app.include_router(models.create_router(backend, prefix))

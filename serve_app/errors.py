@@ -1,8 +1,9 @@
 """What an error is over HTTP: the single mapping from the exception tree to status, `type` and headers.
 
-Invariants: every error answer is `{"error": {"message", "type", "param", "code"}}`, whoever raised it; a bad field is
-400 and names itself, never 422; no message repeats what a person wrote. Everything outside the tree is caught by
-`middleware.UnhandledErrors` and answered as a bare `EaselError`.
+Invariants: every error answer is `{"error": {"message", "type", "param", "code"}}`, whoever raised it, and below
+`/api/v1` has `status` and `message` beside it; a bad field is 400 and names itself, never 422; no message repeats what
+a person wrote. Everything outside the tree is caught by `middleware.UnhandledErrors` and answered as a bare
+`EaselError`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastapi.requests import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from deployments.errors import (
     DeadlineExceeded,
@@ -54,6 +56,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     504: "There was no answer within the time that the service allows.",
 }
 DEFAULT_RETRY_SECONDS = 5.0
+NEBULA_PREFIX = "/api/v1"
 BODY_EXPECTED = "The body must be a JSON object in UTF-8, sent with `content-type: application/json`."
 
 ErrorType = Literal["invalid_request_error", "rate_limit_error", "service_unavailable_error", "server_error"]
@@ -74,13 +77,21 @@ class ErrorEnvelope(BaseModel):
     error: ErrorDetail
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's `responses` for these error statuses."""
-    return {status: {"model": ErrorEnvelope, "description": DESCRIPTIONS[status]} for status in statuses}
+class NebulaErrorEnvelope(ErrorEnvelope):
+    """The body of every error answer below `/api/v1`."""
+
+    status: Literal["error"] = "error"
+    message: str = Field(description="The message of `error`.")
 
 
-def error_response(error: EaselError) -> JSONResponse:
-    """The answer that `error` is."""
+def documented(*statuses: int, envelope: type[ErrorEnvelope] = ErrorEnvelope) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for these error statuses and, in few words, for all others."""
+    described = {status: DESCRIPTIONS[status] for status in statuses} | {"default": "Any other error."}
+    return {status: {"model": envelope, "description": description} for status, description in described.items()}
+
+
+def error_response(error: EaselError, scope: Scope) -> JSONResponse:
+    """The answer that `error` is to the request of `scope`."""
     status = _status_of(error)
     headers = {}
     if isinstance(error, Unavailable):
@@ -88,12 +99,12 @@ def error_response(error: EaselError) -> JSONResponse:
     if isinstance(error, DeadlineExceeded | GenerationFailed):
         # The OpenAI SDKs ask again after any 5xx unless told not to; here that would only cost GPU time.
         headers["x-should-retry"] = "false"
-    return _answer(status, headers, message=error.message, code=error.code, param=error.param)
+    return _answer(scope, status, headers, message=error.message, code=error.code, param=error.param)
 
 
 def error_body(error: EaselError) -> dict[str, Any]:
     """The body that `error` is, for an answer whose status has been sent."""
-    return _body(_status_of(error), message=error.message, code=error.code, param=error.param)
+    return _envelope(_status_of(error), message=error.message, code=error.code, param=error.param).model_dump()
 
 
 def retry_after(seconds: float | None) -> str:
@@ -105,15 +116,15 @@ def install(app: FastAPI) -> None:
     """Makes `app` answer its own errors, FastAPI's and Starlette's in the one shape."""
 
     @app.exception_handler(EaselError)
-    async def own(_: Request, error: EaselError) -> JSONResponse:
-        return error_response(error)
+    async def own(request: Request, error: EaselError) -> JSONResponse:
+        return error_response(error, request.scope)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid_field(_: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(_from_validation(error))
+    async def invalid_field(request: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(_from_validation(error), request.scope)
 
     @app.exception_handler(HTTPException)
-    async def framework(_: Request, error: HTTPException) -> JSONResponse:
+    async def framework(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers or {})
         code, message = {
             400: ("invalid_body", error.detail),
@@ -121,7 +132,7 @@ def install(app: FastAPI) -> None:
             405: ("method_not_allowed", f"The route takes other methods: {headers.get('Allow', 'none')}."),
             413: ("too_large", error.detail),
         }.get(error.status_code, ("http_error", error.detail))
-        return _answer(error.status_code, headers, message=message, code=code, param=None)
+        return _answer(request.scope, error.status_code, headers, message=message, code=code, param=None)
 
 
 def _from_validation(error: RequestValidationError) -> EaselError:
@@ -139,12 +150,19 @@ def _from_validation(error: RequestValidationError) -> EaselError:
     return refusal(f"Invalid '{param}': {message}.", param=param)
 
 
-def _answer(status: int, headers: Mapping[str, str], *, message: str, code: str, param: str | None) -> JSONResponse:
-    return JSONResponse(_body(status, message=message, code=code, param=param), status, headers)
+def _answer(
+    scope: Scope, status: int, headers: Mapping[str, str], *, message: str, code: str, param: str | None
+) -> JSONResponse:
+    envelope = _envelope(status, message=message, code=code, param=param)
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    # The path alone decides: there is an error also where no route of a dialect was reached.
+    if f"{path}/".startswith(f"{NEBULA_PREFIX}/"):
+        envelope = NebulaErrorEnvelope(error=envelope.error, message=message)
+    return JSONResponse(envelope.model_dump(), status, headers)
 
 
-def _body(status: int, *, message: str, code: str, param: str | None) -> dict[str, Any]:
-    return ErrorEnvelope(error=ErrorDetail(message=message, type=_type_of(status), param=param, code=code)).model_dump()
+def _envelope(status: int, *, message: str, code: str, param: str | None) -> ErrorEnvelope:
+    return ErrorEnvelope(error=ErrorDetail(message=message, type=_type_of(status), param=param, code=code))
 
 
 def _status_of(error: EaselError) -> int:

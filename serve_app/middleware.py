@@ -99,7 +99,8 @@ class UnhandledErrors(HttpMiddleware):
             logger.exception("Request %s failed", request_id(scope))
             if response_started:
                 raise  # the server cuts the connection, so that a half answer is not taken for a whole one
-            await error_response(EaselError("The server failed on this request."))(scope, receive, send)
+            answer = error_response(EaselError("The server failed on this request."), scope)
+            await answer(scope, receive, send)
 
 
 class BodyLimit(HttpMiddleware):

@@ -89,8 +89,8 @@ async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
     require_capability(route, _capability(route, pose, edited, order.mask))
     if order.steps is not None:
         check_steps(route, order.steps)
-    own_size = await _own_size(order, backend)
-    width, height = output_size(route, order.size, own_size, any_multiple=edited is not None)
+    given_as, own_size = await _own_size(order, backend)
+    width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
     skeleton = None
     if pose is not None and settings.pose is not None:
         skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline)
@@ -117,7 +117,7 @@ async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
         output_compression=order.output_compression,
         deadline=deadline,
     )
-    return Accepted(route, _series(first, order.count), skeleton, _useless(route, first))
+    return Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first))
 
 
 async def complete(accepted: Accepted, backend: Backend) -> list[ImageResult]:
@@ -146,8 +146,10 @@ async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[i
 async def _running(work: Sequence[Coroutine[Any, Any, Done]]) -> AsyncIterator[asyncio.Future[list[Done]]]:
     """Runs side by side; whatever still runs at the end of the block is for nobody, and cancelled."""
     tasks = [asyncio.ensure_future(each) for each in work]
+    all_of_them = asyncio.gather(*tasks)
+    all_of_them.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio logs one unseen
     try:
-        yield asyncio.gather(*tasks)
+        yield all_of_them
     finally:
         for task in tasks:
             task.cancel()
@@ -188,14 +190,12 @@ def _capability(route: ModelRoute, pose: PoseSource | None, image: bytes | None,
     return "inpainting" if mask is not None or can_only_repaint else "image-to-image"
 
 
-async def _own_size(order: Order, backend: Backend) -> tuple[int, int] | None:
-    """Of what was given to work from."""
+async def _own_size(order: Order, backend: Backend) -> tuple[str, tuple[int, int] | None]:
+    """Of what was given to work from, and its field."""
     if order.pose is not None and order.pose.canvas is not None:
-        return order.pose.canvas
-    for name, picture in (("pose_image", _drawing(order.pose)), ("image", order.image)):
-        if picture is not None:
-            return await backend.measure(picture, name)
-    return None
+        return "keypoints", order.pose.canvas
+    name, picture = ("image", order.image) if order.pose is None else ("pose_image", order.pose.drawing)
+    return name, None if picture is None else await backend.measure(picture, name)
 
 
 def _series(first: ImageRequest, count: int) -> list[ImageRequest]:
@@ -206,9 +206,10 @@ def _series(first: ImageRequest, count: int) -> list[ImageRequest]:
     ]
 
 
-def _useless(route: ModelRoute, request: ImageRequest) -> tuple[str, ...]:
+def _useless(route: ModelRoute, order: Order, request: ImageRequest) -> tuple[str, ...]:
     return (
         *FAMILIES[route.family].useless,
+        *(("image", "images") if order.pose is not None else ()),
         *(("mask", "strength") if request.image is None else ()),
         *(("pose_strength", "pose_end") if request.pose is None else ()),
     )

@@ -41,17 +41,22 @@ def require_capability(route: ModelRoute, capability: Capability) -> None:
 
 
 def output_size(
-    route: ModelRoute, asked: tuple[int, int] | None, given: tuple[int, int] | None, *, any_multiple: bool = False
+    route: ModelRoute,
+    asked: tuple[int, int] | None,
+    given: tuple[int, int] | None,
+    *,
+    any_multiple: bool = False,
+    given_as: str = "image",
 ) -> tuple[int, int]:
     """Width and height to make: those asked for, else those of the given picture, else the model's default.
 
     A given picture's size is scaled into the model's limits, and brought to its multiple unless `any_multiple`. Raises
-    InvalidRequest for what the model cannot make.
+    InvalidRequest, which names `size` or the field `given_as`, for what the model cannot make.
     """
     traits = FAMILIES[route.family]
     if asked is None and given is not None:
         size = _scaled_into(route.limits, given, 1 if any_multiple else traits.size_multiple)
-        _check_size(route, size, multiple=1, param="image")
+        _check_size(route, size, multiple=1, param=given_as)
         return size
     if asked is None:
         width, _, height = route.limits.default_size.partition("x")
@@ -93,8 +98,8 @@ def _check_size(route: ModelRoute, size: tuple[int, int], multiple: int, param: 
         multiples = f" and multiples of {multiple}" if multiple > 1 else ""
         raise InvalidRequest(
             f"Invalid '{param}': {route.name} makes pictures whose sides are {limits.min_side} to {limits.max_side} "
-            f"pixels{multiples}, with at most {limits.max_pixels} pixels and an aspect of at most {limits.max_aspect:g}:1; "
-            f"{width}x{height} is not such a size.",
+            f"pixels{multiples}, with at most {limits.max_pixels} pixels and an aspect of at most "
+            f"{limits.max_aspect:g}:1; {width}x{height} is not such a size.",
             param=param,
         )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from deployments.engine.statistics import EngineStatistics
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 240  # an idle machine needs a quarter of it
+START_SECONDS = 300  # an idle machine needs a quarter of it
 
 
 @dataclass(frozen=True)

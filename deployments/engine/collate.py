@@ -22,6 +22,7 @@ BatchKey: TypeAlias = tuple[Hashable, ...]
 OutputSplitter: TypeAlias = Callable[[Any, Sequence[int]], list[Any]]
 
 _UNKNOWN = "unknown"  # stands in a shape for an argument of which nothing is known
+_ABSENT = "absent"  # for one that is not in it
 _digests = WeakIdKeyDictionary()  # of shared tensors, as long as they live
 
 
@@ -34,7 +35,10 @@ class MergeRules:
     """How calls of one method are merged, where that is not plain concatenation of rows."""
 
     per_row: frozenset[str] = frozenset()  # numbers, or tensors of one element, that become one value a row
+    scales: frozenset[str] = frozenset()  # numbers that multiply picture-like tensors: one of shape (1, 1, 1) a row
+    zero_if_absent: frozenset[str] = frozenset()  # tensors that are added, of a shape that the rest settles
     shared: frozenset[str] = frozenset()  # tensors without rows, merged only where they are equal
+    repeatable: frozenset[str] = frozenset()  # sequences of which copies, joined along dimension 1, mean the same
     parameters: tuple[str, ...] = ()  # names of the positional parameters, for a method whose signature hides them
     splitters: Mapping[type, OutputSplitter] = field(default_factory=dict)  # for outputs of types that torch lacks
     most_positions: int | None = None  # rows x height x width of the first tensor in one forward, to bound memory
@@ -59,8 +63,8 @@ class ModuleCall:
     @cached_property
     def shape(self) -> BatchKey:
         """What its cost depends on beside rows."""
-        present = sorted((name, value) for name, value in self.arguments.items() if value is not None)
-        return (self.name, *((name, self._signature_of(name, value)) for name, value in present))
+        signatures = {name: self._signature_of(name, self.arguments[name]) for name in sorted(self.arguments)}
+        return (self.name, *((name, known) for name, known in signatures.items() if known != _ABSENT))
 
     @cached_property
     def key(self) -> BatchKey:
@@ -85,10 +89,16 @@ class ModuleCall:
         return next((tuple(tensor.shape) for tensor in tensors), (1,))
 
     def _signature_of(self, name: str, value: Any) -> Hashable:
-        if name in self.rules.per_row:
+        if value is None:
+            return _ABSENT
+        if name in self.rules.per_row or name in self.rules.scales:
             return "per row"
+        if name in self.rules.zero_if_absent and not _is_unknown(self._signature(value)):
+            return _ABSENT  # it may as well be: zeros take its place
         if name in self.rules.shared:
             return (tuple(value.shape), value.dtype, str(value.device), _digest(value))
+        if name in self.rules.repeatable:
+            return self._signature(value[:, : _odd_part(value.shape[1])])
         return self._signature(value)
 
     def _signature(self, value: Any) -> Hashable:
@@ -97,6 +107,8 @@ class ModuleCall:
             return (tuple(value.shape[1:]), value.dtype, str(value.device)) if has_rows else _UNKNOWN
         if isinstance(value, Mapping):
             return tuple((name, self._signature(value[name])) for name in sorted(value))
+        if isinstance(value, list | tuple):
+            return (type(value).__name__, *map(self._signature, value))
         if value is None or isinstance(value, bool | int | float | str):
             return ("value", type(value).__name__, value)
         return _UNKNOWN
@@ -117,15 +129,8 @@ def run_merged(calls: Sequence[ModuleCall]) -> list[Any]:
     if len(calls) == 1:
         return [calls[0].run()]
     first, rows = calls[0], [call.rows for call in calls]
-    arguments = {
-        name: _per_row([call.arguments[name] for call in calls], rows, first)
-        if name in first.rules.per_row
-        else value  # equal in all of them
-        if name in first.rules.shared
-        else _merge([call.arguments[name] for call in calls])
-        for name, value in first.arguments.items()
-        if value is not None
-    }
+    present = dict.fromkeys(name for call in calls for name, value in call.arguments.items() if value is not None)
+    arguments = {name: _joined(name, calls, rows) for name in present}
     return split(replace(first, arguments=arguments).run(), rows, first.rules.splitters)
 
 
@@ -141,18 +146,56 @@ def _is_unknown(signature: Hashable) -> bool:
     return signature == _UNKNOWN or (isinstance(signature, tuple) and any(map(_is_unknown, signature)))
 
 
+def _joined(name: str, calls: Sequence[ModuleCall], rows: Sequence[int]) -> Any:
+    """The merged call's argument of that name."""
+    first, values = calls[0], [call.arguments.get(name) for call in calls]
+    like = next(value for value in first.arguments.values() if isinstance(value, Tensor) and value.ndim)
+    if name in first.rules.per_row:
+        return _per_row(values, rows, like)
+    if name in first.rules.scales:
+        return _per_row(values, rows, like).to(like.dtype)[:, None, None, None]
+    if name in first.rules.shared:
+        return values[0]  # equal in all of them
+    if name in first.rules.zero_if_absent:
+        example = next(value for value in values if value is not None)
+        values = [_zeros_like(example, n) if value is None else value for value, n in zip(values, rows, strict=True)]
+    if name in first.rules.repeatable:
+        return torch.cat(_of_one_length(values))
+    return _merge(values)
+
+
+def _odd_part(length: int) -> int:
+    """`length` halved as often as it can be. Of lengths with one odd part, each divides the longest."""
+    return length // (length & -length)
+
+
+def _of_one_length(values: Sequence[Any]) -> list[Tensor]:
+    longest = max(value.shape[1] for value in values)
+    return [value.repeat(1, longest // value.shape[1], *[1] * (value.ndim - 2)) for value in values]
+
+
 def _merge(values: Sequence[Any]) -> Any:
     if isinstance(values[0], Tensor):
         return torch.cat(list(values))
     if isinstance(values[0], Mapping):
         return {name: _merge([value[name] for value in values]) for name in values[0]}
+    if isinstance(values[0], list | tuple):
+        return type(values[0])(_merge(items) for items in zip(*values, strict=True))
     return values[0]  # equal in all of them: it is in the key
 
 
-def _per_row(values: Sequence[Any], rows: Sequence[int], call: ModuleCall) -> Tensor:
-    device = next(value.device for value in call.arguments.values() if isinstance(value, Tensor) and value.ndim)
+def _zeros_like(example: Any, rows: int) -> Any:
+    if isinstance(example, Tensor):
+        return example.new_zeros(rows, *example.shape[1:])
+    return type(example)(_zeros_like(item, rows) for item in example)
+
+
+def _per_row(values: Sequence[Any], rows: Sequence[int], like: Tensor) -> Tensor:
     return torch.cat(
-        [torch.as_tensor(value, device=device).reshape(-1).expand(n) for value, n in zip(values, rows, strict=True)]
+        [
+            torch.as_tensor(value, device=like.device).reshape(-1).expand(n)
+            for value, n in zip(values, rows, strict=True)
+        ]
     )
 
 

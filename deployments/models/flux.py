@@ -1,12 +1,12 @@
-"""FLUX.1 schnell: text-to-image in a few steps, without guidance.
+"""FLUX.1: what its models have in common, and schnell, text-to-image in a few steps without guidance.
 
-FLUX has no text mask, so the length of the text is part of the picture: it is fixed at schnell's 256 tokens, and all
-requests of one size can share a forward.
+FLUX has no text mask, so the length of the text is part of the picture: it is fixed for each model, and all requests of
+one size can share a forward. Every request gets a pipeline object of its own, with its own scheduler.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers import FluxPipeline
@@ -15,25 +15,30 @@ from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
 from deployments.models.loading import load_pipeline
 from deployments.models.merging import AUTOENCODER_METHODS, TEXT_ENCODER_METHODS
+from deployments.models.previews import LatentColors, watched
 from deployments.models.steps import step_reporter
+from deployments.models.text import flux_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from config.schema import ModelConfig
-    from deployments.models.protocol import GenerationInputs
-    from deployments.types import StepCallback
+    from deployments.models.protocol import GenerationInputs, StepListener
 
 # Positions have no rows: those of the picture depend on its width and height, which may differ at equal length.
 TRANSFORMER_METHODS = {"forward": MergeRules(shared=frozenset({"txt_ids", "img_ids"}))}
-TEXT_TOKENS = 256
 
 
-class FluxSchnell:
-    """One loaded schnell; see deployments.models.protocol.DiffusionModel."""
+class Flux:
+    """One loaded FLUX model; see deployments.models.protocol.DiffusionModel. Schedulers and negative prompts have no
+    meaning for it."""
+
+    pipeline_class: ClassVar[type[Any]]
+    text_tokens: ClassVar[int]  # those that T5 reads, padding and all
 
     def __init__(self, config: ModelConfig) -> None:
-        pipeline = load_pipeline(FluxPipeline, config)
+        pipeline = load_pipeline(self.pipeline_class, config)
+        self._colors = LatentColors(pipeline.vae)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
             "transformer": share(pipeline.transformer, "transformer", TRANSFORMER_METHODS, denoises=True),
@@ -42,22 +47,45 @@ class FluxSchnell:
             "vae": share(pipeline.vae, "vae", AUTOENCODER_METHODS),
         }
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
-        """See the protocol. Negative prompt, guidance and scheduler have no meaning for schnell."""
-        on_step(0, inputs.steps)
-        scheduler = type(self._scheduler).from_config(self._scheduler.config)
-        pipeline: Any = FluxPipeline(**self._components | {"scheduler": scheduler})
+    def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
+        """See the protocol."""
+        on_step(0, inputs.steps, None)
+        scheduler_class: Any = type(self._scheduler)
+        if inputs.previews:
+            scheduler_class = watched(scheduler_class)
+        scheduler = scheduler_class.from_config(self._scheduler.config)
+        pipeline = self.pipeline_class(**self._components | {"scheduler": scheduler})
         pipeline.set_progress_bar_config(disable=True)
+
+        def preview(latents: Tensor) -> Tensor:
+            return self._colors(
+                pipeline._unpack_latents(latents, inputs.height, inputs.width, pipeline.vae_scale_factor)
+            )
+
         output = pipeline(
-            inputs.prompt,
             width=inputs.width,
             height=inputs.height,
             num_inference_steps=inputs.steps,
-            guidance_scale=0.0,
-            max_sequence_length=TEXT_TOKENS,
+            max_sequence_length=self.text_tokens,
             generator=torch.Generator("cpu").manual_seed(inputs.seed),
             output_type="pt",
-            callback_on_step_end=step_reporter(on_step),
+            callback_on_step_end=step_reporter(on_step, inputs.previews, preview),
+            **flux_prompt(pipeline, inputs.prompt, self.text_tokens),
+            **self._arguments(inputs),
         )
         picture: Tensor = output.images
         return picture
+
+    def _arguments(self, inputs: GenerationInputs) -> dict[str, Any]:
+        """Those that the pipeline takes beside the common ones."""
+        raise NotImplementedError
+
+
+class FluxSchnell(Flux):
+    """FLUX.1 schnell. Guidance has no meaning for it."""
+
+    pipeline_class = FluxPipeline
+    text_tokens = 256
+
+    def _arguments(self, inputs: GenerationInputs) -> dict[str, Any]:
+        return {"guidance_scale": 0.0}

@@ -17,14 +17,14 @@ from typing import Any, TypeVar
 import diffusers.utils.logging
 import torch
 import transformers.utils.logging
-from diffusers import AutoencoderKL, DiffusionPipeline
+from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline
 from safetensors import SafetensorError
 
 from config.schema import ModelConfig, Weights
 from deployments.models.small import small_model
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
-Model = TypeVar("Model", bound=DiffusionPipeline | AutoencoderKL)
+Model = TypeVar("Model", bound=DiffusionPipeline | AutoencoderKL | ControlNetModel)
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,19 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
     pipeline.set_progress_bar_config(disable=True)
     logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started)
     return pipeline
+
+
+def load_controlnet(weights: Weights, config: ModelConfig) -> ControlNetModel:
+    """The ControlNet of `weights`, on the device and in the dtype of `config`, ready to be called.
+
+    Raises ModelLoadError if the weights cannot be had.
+    """
+    _keep_libraries_quiet()
+    controlnet = _from_pretrained(ControlNetModel, weights, dtype=getattr(torch, config.dtype))
+    _require_all_weights(controlnet, "controlnet", weights)
+    controlnet.eval().requires_grad_(False).to(_device(config.device))
+    logger.info("Loaded %s", weights.source)
+    return controlnet
 
 
 def resolve_source(weights: Weights) -> str:

@@ -6,15 +6,18 @@ pause and are merged with those of other requests. It runs on the engine's threa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
     from config.schema import ModelConfig, SchedulerName
-    from deployments.types import StepCallback
+
+# Told of (denoising steps done, steps in all, preview); see DiffusionModel.generate.
+StepListener: TypeAlias = "Callable[[int, int, Tensor | None], None]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +35,21 @@ class GenerationInputs:
     image: Image.Image | None = None  # RGB, width × height
     mask: Image.Image | None = None  # L, width × height, 255 = repaint; only with an image
     strength: float = 1.0  # 0 < strength <= 1; int(steps * strength) >= 1
+    skeleton: Image.Image | None = None  # RGB, width × height, a pose on black; only for a pose model
+    pose_strength: float = 1.0  # 0 … 2, how strongly the skeleton guides
+    pose_end: float = 1.0  # 0 … 1, the share of the steps that it guides
+    previews: int = 0  # 0 … 3, spread over the steps
 
 
 class DiffusionModel(Protocol):
     """A loaded model whose modules are shared."""
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
-        """The picture: shape (1, 3, height, width), 0 … 1, on the model's device. See deployments.models.pixels."""
+    def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
+        """The picture: shape (1, 3, height, width), 0 … 1, on the model's device. See deployments.models.pixels.
+
+        Calls `on_step` before the first denoising step and after each. Its third argument is the picture as it forms,
+        float32 on the CPU of shape (1, 3, height / 8, width / 8), 0 … 1, where a preview is due, else None.
+        """
         ...
 
 

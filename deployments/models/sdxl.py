@@ -24,18 +24,26 @@ from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
 from deployments.models.loading import load_pipeline
 from deployments.models.merging import AUTOENCODER_METHODS, TEXT_ENCODER_METHODS
+from deployments.models.previews import LatentColors, watched
 from deployments.models.steps import step_reporter
+from deployments.models.text import sdxl_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
     from config.schema import ModelConfig, SchedulerName
-    from deployments.models.protocol import GenerationInputs
-    from deployments.types import StepCallback
+    from deployments.models.protocol import GenerationInputs, StepListener
 
-UNET_METHODS = {"forward": MergeRules(per_row=frozenset({"timestep"}))}
+# Text is looked at by cross-attention only. A ControlNet adds its residuals to those of the UNet: none is zero.
+UNET_METHODS = {
+    "forward": MergeRules(
+        per_row=frozenset({"timestep"}),
+        repeatable=frozenset({"encoder_hidden_states"}),
+        zero_if_absent=frozenset({"down_block_additional_residuals", "mid_block_additional_residual"}),
+    )
+}
 
 SCHEDULERS: Mapping[SchedulerName, type[Any]] = {
     "ddim": DDIMScheduler,
@@ -51,6 +59,7 @@ class StableDiffusionXL:
 
     def __init__(self, config: ModelConfig) -> None:
         pipeline = load_pipeline(StableDiffusionXLPipeline, config)
+        self._colors = LatentColors(pipeline.vae)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
             "unet": share(pipeline.unet, "unet", UNET_METHODS, denoises=True),
@@ -61,37 +70,36 @@ class StableDiffusionXL:
             "add_watermarker": False,
         }
 
-    def generate(self, inputs: GenerationInputs, on_step: StepCallback) -> Tensor:
+    def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         """See the protocol."""
-        on_step(0, inputs.steps)
-        pipeline, pictures = self._pipeline_for(inputs)
+        on_step(0, inputs.steps, None)
+        kind, arguments = self._kind_for(inputs)
+        pipeline = kind(**self._components | {"scheduler": self._scheduler_for(inputs)})
+        pipeline.set_progress_bar_config(disable=True)
         output = pipeline(
-            prompt=inputs.prompt,
-            negative_prompt=inputs.negative_prompt or None,
             num_inference_steps=inputs.steps,
             guidance_scale=inputs.guidance_scale,
             generator=torch.Generator("cpu").manual_seed(inputs.seed),  # on the CPU: the same noise on any device
             output_type="pt",
-            callback_on_step_end=step_reporter(on_step),
-            **pictures,
+            callback_on_step_end=step_reporter(on_step, inputs.previews, self._colors),
+            **sdxl_prompt(pipeline, inputs.prompt, inputs.negative_prompt, inputs.guidance_scale),
+            **arguments,
         )
         picture: Tensor = output.images
         return picture
 
-    def _pipeline_for(self, inputs: GenerationInputs) -> tuple[Any, dict[str, Any]]:
-        """A private pipeline, and the arguments that its kind takes beside the common ones."""
-        scheduler_class = SCHEDULERS.get(inputs.scheduler, type(self._scheduler))
-        components = self._components | {"scheduler": scheduler_class.from_config(self._scheduler.config)}
+    def _kind_for(self, inputs: GenerationInputs) -> tuple[Callable[..., Any], dict[str, Any]]:
+        """What makes the pipeline of components, and the arguments that its kind takes beside the common ones."""
         size: dict[str, Any] = {"width": inputs.width, "height": inputs.height}
-        pipeline: Any
-        pictures: dict[str, Any]
         if inputs.image is None:
-            pipeline, pictures = StableDiffusionXLPipeline(**components), size
-        elif inputs.mask is None:
-            pipeline = StableDiffusionXLImg2ImgPipeline(**components)
-            pictures = {"image": inputs.image, "strength": inputs.strength}
-        else:
-            pipeline = StableDiffusionXLInpaintPipeline(**components)
-            pictures = size | {"image": inputs.image, "mask_image": inputs.mask, "strength": inputs.strength}
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline, pictures
+            return StableDiffusionXLPipeline, size
+        picture = {"image": inputs.image, "strength": inputs.strength}
+        if inputs.mask is None:
+            return StableDiffusionXLImg2ImgPipeline, picture
+        return StableDiffusionXLInpaintPipeline, size | picture | {"mask_image": inputs.mask}
+
+    def _scheduler_for(self, inputs: GenerationInputs) -> Any:
+        scheduler_class: Any = SCHEDULERS.get(inputs.scheduler, type(self._scheduler))
+        if inputs.previews:
+            scheduler_class = watched(scheduler_class)
+        return scheduler_class.from_config(self._scheduler.config)

@@ -118,9 +118,7 @@ async def answer(body: ImageBody, kind: Kind, backend: Backend, request: Request
     order = body.to_order()
     accepted = await accept(order, backend, request_id(request.scope))
     headers = {}
-    if ignored := body.ignored_parameters(
-        (*accepted.useless, *(("partial_images",) if body.partial_images and not body.stream else ()))
-    ):
+    if ignored := body.ignored_parameters((*accepted.useless, *_useless_here(body))):
         headers[IGNORED_PARAMETERS_HEADER] = ignored
     if body.stream:
         return await open_stream(_events(body, kind, accepted, backend), headers)
@@ -132,6 +130,13 @@ async def answer(body: ImageBody, kind: Kind, backend: Backend, request: Request
         usage=_usage(accepted, len(results)),
         **_described(body, accepted),
     )
+
+
+def _useless_here(body: ImageBody) -> tuple[str, ...]:
+    """A stream delivers in base64; previews are for streams."""
+    if body.stream:
+        return () if "b64_json" in body.delivery else ("response_format",)
+    return ("partial_images",) if body.partial_images else ()
 
 
 async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Backend) -> AsyncGenerator[Event, None]:

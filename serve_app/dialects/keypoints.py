@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from deployments.errors import InvalidRequest
 from deployments.types import Person, Point, PoseSource
 
 BODY_JOINTS = 18
@@ -16,7 +17,10 @@ HAND_JOINTS = 21
 MAX_PEOPLE = 32
 
 _Body: TypeAlias = Annotated[list[float | None], Field(min_length=3 * BODY_JOINTS, max_length=3 * BODY_JOINTS)]
-_Hand: TypeAlias = Annotated[list[float | None], Field(min_length=3 * HAND_JOINTS, max_length=3 * HAND_JOINTS)]
+_Hand: TypeAlias = Annotated[
+    Annotated[list[float | None], Field(min_length=3 * HAND_JOINTS, max_length=3 * HAND_JOINTS)] | None,
+    BeforeValidator(lambda value: None if value == [] else value),  # OpenPose writes it where it looked for no hands
+]
 _Side: TypeAlias = Annotated[int, Field(ge=1, le=2**16)]
 
 
@@ -29,8 +33,8 @@ class KeypointsPerson(BaseModel):
         description="The 18 joints of COCO-18: nose, neck, right shoulder, elbow, wrist, the same on the left, right "
         "hip, knee, ankle, the same on the left, right eye, left eye, right ear, left ear."
     )
-    hand_left_keypoints_2d: _Hand | None = Field(default=None, description="The 21 joints of the left hand.")
-    hand_right_keypoints_2d: _Hand | None = Field(default=None, description="The 21 joints of the right hand.")
+    hand_left_keypoints_2d: _Hand = Field(default=None, description="The 21 joints of the left hand.")
+    hand_right_keypoints_2d: _Hand = Field(default=None, description="The 21 joints of the right hand.")
 
 
 class Keypoints(BaseModel):
@@ -46,8 +50,14 @@ class Keypoints(BaseModel):
     )
     canvas_height: _Side | None = Field(default=None, description="See `canvas_width`.", examples=[768])
 
+    @model_validator(mode="after")
+    def _canvas_has_two_sides(self) -> Keypoints:
+        if (self.canvas_width is None) != (self.canvas_height is None):
+            raise PydanticCustomError("canvas", "must have both a canvas_width and a canvas_height, or neither")
+        return self
+
     def to_source(self) -> PoseSource:
-        """The pose that this is."""
+        """The pose that this is. Raises InvalidRequest where no joint is within the picture."""
         width, height = self.canvas_width, self.canvas_height
         people = tuple(
             Person(
@@ -57,6 +67,12 @@ class Keypoints(BaseModel):
             )
             for person in self.people
         )
+        if not any(point for person in people for point in (*person.body, *person.left_hand, *person.right_hand)):
+            raise InvalidRequest(
+                "keypoints: no joint is seen within the picture. Coordinates in pixels need a canvas_width and a "
+                "canvas_height.",
+                param="keypoints",
+            )
         return PoseSource(people=people, canvas=(width, height) if width and height else None)
 
     @classmethod

@@ -15,8 +15,12 @@ from pydantic_core import PydanticCustomError
 
 def _picture_bytes(value: object) -> bytes:
     """From what a body holds. OpenAI wraps a data URL as `{"image_url": …}`."""
+    if isinstance(value, list):
+        raise PydanticCustomError("picture", "must be one picture; several are not taken")
     if isinstance(value, dict) and "image_url" in value:
         value = value["image_url"]
+    elif isinstance(value, dict) and "file_id" in value:
+        raise PydanticCustomError("picture", "must be a picture within the request; there are no uploaded files here")
     if isinstance(value, bytes) and value:
         return value
     if not isinstance(value, str) or not value:

@@ -7,6 +7,7 @@ what a form says of a file's name and type is not looked at.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
@@ -22,18 +23,19 @@ from serve_app.errors import BODY_EXPECTED
 Body = TypeVar("Body", bound=WireModel)
 
 MAX_FILES = 20
+MAX_TEXT_BYTES = 2**31  # of a field: a picture may be base64, and the whole body has a limit of its own
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 async def read_json(request: Request, body_class: type[Body]) -> Body:
     """The body of a request that comes as JSON. Raises InvalidRequest and RequestValidationError."""
-    return _validated(await _json(request), body_class, strict=True)
+    return _validated(await _json(request), body_class)
 
 
 async def read_form_or_json(request: Request, body_class: type[Body]) -> Body:
     """The body of a request that may also come as a form. Raises InvalidRequest and RequestValidationError."""
     if _media_type(request) in FORMS:
-        return _validated(await _form(request), body_class, strict=False)  # a form has nothing but text
+        return _validated(_typed(await _form(request), body_class), body_class)
     return await read_json(request, body_class)
 
 
@@ -95,22 +97,41 @@ async def _json(request: Request) -> Any:
 
 
 async def _form(request: Request) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
+    """Text and bytes by name; a list where a name comes several times."""
+    values: dict[str, list[str | bytes]] = defaultdict(list)
+    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES) as form:
         for name, value in form.multi_items():
-            key = name.removesuffix("[]")
-            if isinstance(value, UploadFile):
-                if key in values:
-                    raise InvalidRequest(f"{key}: one picture is taken, and there are several.", param=key)
-                values[key] = await value.read() or None  # empty is what a browser sends for a field left blank
-            else:
-                values[key] = value or None
+            content = await value.read() if isinstance(value, UploadFile) else value
+            if content:  # empty is what a browser sends for a field left blank
+                values[name.removesuffix("[]")].append(content)
+    return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
+
+
+def _typed(values: dict[str, Any], body_class: type[WireModel]) -> dict[str, Any]:
+    """A form has nothing but text: where a number or a truth value is wanted, it is read as JSON writes one.
+
+    Not pydantic's own reading, which takes `1_000`, and the bytes of a file for text.
+    """
+    try:
+        body_class.model_validate(values)
+    except ValidationError as error:
+        for each in error.errors(include_input=False, include_url=False):
+            name = ".".join(map(str, each["loc"]))
+            if each["type"] in ("int_type", "float_type", "bool_type") and isinstance(values.get(name), str):
+                values = {**values, name: _literal(values[name])}
     return values
 
 
-def _validated(values: Any, body_class: type[Body], *, strict: bool) -> Body:
+def _literal(text: str) -> Any:
     try:
-        return body_class.model_validate(values, strict=strict)
+        return json.loads(text.lower())  # True is how Python writes it
+    except (RecursionError, ValueError):
+        return text
+
+
+def _validated(values: Any, body_class: type[Body]) -> Body:
+    try:
+        return body_class.model_validate(values)
     except ValidationError as error:
         raise RequestValidationError(
             [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_input=False, include_url=False)]

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import numpy as np
 import openai
 import pytest
 from PIL import Image
+
+from deployments.errors import Overloaded
+from serve_app.errors import error_response
+from tests.clients.conftest import kept, opened
 
 if TYPE_CHECKING:
     from tests.conftest import LiveService
@@ -61,7 +69,8 @@ def test_extensions_by_extra_body(sdk: openai.OpenAI) -> None:
 
 
 def test_models(sdk: openai.OpenAI) -> None:
-    (model,) = sdk.models.list().data
+    model, *others = sdk.models.list().data
+    assert {"black-forest-labs/FLUX.1-Fill-dev", "easel/stable-diffusion-xl-pose"} < {each.id for each in others}
     assert model.id == "stabilityai/stable-diffusion-xl-base-1.0"
     assert sdk.models.retrieve(model.id).id == model.id
     assert sdk.models.retrieve(MODEL).id == model.id
@@ -83,6 +92,194 @@ async def test_the_asynchronous_client(service: LiveService) -> None:
         response = await client.images.generate(prompt="a cat", size="256x256", quality="low")
     assert response.data is not None
     assert response.data[0].url
+
+
+class TestEdits:
+    @pytest.mark.parametrize("model", [MODEL, "be-flux-1-fill-dev"])
+    def test_what_the_mask_keeps_is_kept_bit_for_bit(
+        self, sdk: openai.OpenAI, pictures: Path, image: Image.Image, mask: Image.Image, model: str
+    ) -> None:
+        response = sdk.images.edit(
+            model=model,
+            image=pictures / "image.png",
+            mask=(pictures / "mask.png").read_bytes(),
+            prompt="a red circle",
+            size="auto",
+            quality="low",
+            response_format="b64_json",
+        )
+        assert response.data is not None
+        assert kept(opened(response.data[0].b64_json), image, mask)
+
+    def test_a_mask_of_openais_kind(self, sdk: openai.OpenAI, pictures: Path, image: Image.Image) -> None:
+        transparent = Image.new("RGBA", image.size, "black")
+        transparent.paste((0, 0, 0, 0), (0, 0, 40, 30))
+        response = sdk.images.edit(
+            image=pictures / "image.png",
+            mask=("mask.png", png(transparent)),
+            prompt="a red circle",
+            size="auto",
+            quality="low",
+            response_format="b64_json",
+        )
+        white = Image.new("L", image.size, 0)
+        white.paste(255, (0, 0, 40, 30))
+        assert response.data is not None
+        assert kept(opened(response.data[0].b64_json), image, white)
+
+    def test_a_larger_size_paints_around_the_picture(self, sdk: openai.OpenAI, pictures: Path) -> None:
+        picture = Image.new("RGBA", (64, 64), "red")
+        picture.putpixel((0, 0), (0, 0, 0, 0))
+        response = sdk.images.edit(
+            model="be-flux-1-fill-dev",
+            image=("picture.png", png(picture)),
+            prompt="a forest",
+            size="128x64",  # type: ignore[arg-type]
+            quality="low",
+            response_format="b64_json",
+        )
+        assert response.data is not None
+        wide = opened(response.data[0].b64_json).convert("RGB")
+        assert wide.size == (128, 64)
+        assert wide.crop((33, 1, 96, 64)).getcolors() == [(63 * 63, (255, 0, 0))]
+        assert len(wide.crop((0, 0, 32, 64)).getcolors(10**5) or []) > 100
+
+    def test_a_pose(self, sdk: openai.OpenAI, person: Path) -> None:
+        response = sdk.images.edit(
+            model=MODEL, image=person, prompt="a robot", size="256x256", user="cn", quality="low"
+        )
+        assert response.data is not None
+        (item,) = response.data
+        extra = item.model_extra or {}
+        assert opened(extra["url_image"]).size == opened(extra["url_pose"]).size == (256, 256)
+        assert item.url == extra["url_image"]
+        joints = extra["keypoints"]["people"][0]["pose_keypoints_2d"]
+        again = sdk.images.generate(
+            model="easel/stable-diffusion-xl-pose",
+            prompt="a robot",
+            n=extra["seed"],
+            size="256x256",
+            quality="low",
+            extra_body={"keypoints": extra["keypoints"]},
+        )
+        assert len(joints) == 54
+        assert again.data is not None
+        # The joints that were found make the skeleton, and with the seed the picture, once more.
+        assert list(opened((again.data[0].model_extra or {})["url_pose"]).getdata()) == list(
+            opened(extra["url_pose"]).getdata()
+        )
+
+    def test_nobody_in_the_picture(self, sdk: openai.OpenAI, pictures: Path) -> None:
+        with pytest.raises(openai.BadRequestError) as refused:
+            sdk.images.edit(image=pictures / "image.png", prompt="a robot", size="256x256", user="cn")
+        assert (refused.value.code, refused.value.param) == ("no_pose_found", "image")
+
+
+class TestStreams:
+    def test_previews_come_near_the_picture(self, sdk: openai.OpenAI) -> None:
+        with sdk.images.generate(
+            prompt="a cat", size="256x256", n=5, stream=True, partial_images=3, extra_body={"num_steps": 12}
+        ) as stream:
+            events = list(stream)
+        kinds = [type(event).__name__ for event in events]
+        assert kinds == ["ImageGenPartialImageEvent"] * 3 + ["ImageGenCompletedEvent"]
+        *previews, picture = (
+            np.asarray(opened(event.b64_json).convert("RGB").resize((32, 32), Image.Resampling.BOX)).astype(float)
+            for event in events
+        )
+        likeness = [np.corrcoef(preview.ravel(), picture.ravel())[0, 1] for preview in previews]
+        assert likeness[-1] > 0.6
+        assert likeness[-1] > likeness[0]
+
+    def test_edits_stream_as_well(self, sdk: openai.OpenAI, pictures: Path, image: Image.Image) -> None:
+        with sdk.images.edit(
+            image=pictures / "image.png",
+            mask=pictures / "mask.png",
+            prompt="a cat",
+            size="auto",
+            stream=True,
+            partial_images=1,
+        ) as stream:
+            preview, completed = list(stream)
+        assert (preview.type, completed.type) == ("image_edit.partial_image", "image_edit.completed")
+        for event in (preview, completed):  # a preview, too, shows what is kept
+            right = opened(event.b64_json).convert("RGB").crop((48, 0, 96, 64))
+            assert np.array_equal(np.asarray(right), np.asarray(image.crop((48, 0, 96, 64))))
+
+    @pytest.mark.anyio
+    async def test_the_asynchronous_client(self, service: LiveService) -> None:
+        async with openai.AsyncOpenAI(base_url=f"{service.url}/openai/v1", api_key="any", max_retries=0) as client:
+            stream = await client.images.generate(prompt="a cat", size="64x64", n=2, stream=True)
+            kinds = [event.type async for event in stream]
+        assert kinds == ["image_generation.completed"] * 2
+
+    def test_what_is_refused_has_its_status(self, sdk: openai.OpenAI) -> None:
+        with pytest.raises(openai.BadRequestError):
+            sdk.images.generate(prompt="a cat", size="7x7", stream=True)  # type: ignore[call-overload]
+
+    def test_hanging_up_ends_the_work(self, service: LiveService, sdk: openai.OpenAI) -> None:
+        with sdk.images.generate(
+            prompt="a cat", size="512x512", stream=True, partial_images=3, extra_body={"num_steps": 100}
+        ) as stream:
+            next(iter(stream))
+        deadline = time.monotonic() + 30
+        while service.engine().running:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert service.engine().cancelled > 0
+
+
+class TestPlainDialect:
+    @pytest.fixture
+    def plain(self, service: LiveService) -> Iterator[openai.OpenAI]:
+        with openai.OpenAI(base_url=f"{service.url}/openai/v1", api_key="any", max_retries=0) as client:
+            yield client
+
+    def test_n_is_a_number_of_pictures(self, plain: openai.OpenAI) -> None:
+        response = plain.images.generate(prompt="a cat", n=3, size="64x64", extra_body={"seed": 8})  # type: ignore[call-overload]
+        assert [item.model_extra["seed"] for item in response.data] == [8, 9, 10]
+        for item in response.data:
+            assert opened(item.b64_json).tobytes() == opened(item.url).tobytes()
+        assert response.usage.output_tokens == 3 * 16
+
+    def test_no_size_is_the_models_own(self, plain: openai.OpenAI) -> None:
+        response = plain.images.generate(prompt="a cat", model="black-forest-labs/FLUX.1-schnell")
+        assert response.size == "256x256"
+
+    def test_a_pose_by_the_models_name_in_both_forms(self, plain: openai.OpenAI, person: Path) -> None:
+        response = plain.images.edit(
+            model="easel/stable-diffusion-xl-pose",
+            image=person,
+            prompt="a robot",
+            size="64x64",
+            quality="low",  # type: ignore[arg-type]
+        )
+        assert response.data is not None
+        extra = response.data[0].model_extra or {}
+        assert opened(extra["b64_json_pose"]).tobytes() == opened(extra["url_pose"]).tobytes()
+
+
+def test_a_full_or_failing_service_is_asked_again(service: LiveService) -> None:
+    """The SDK's own retries, against what a server of ours answers when it cannot serve now."""
+    tries = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        tries.append(request)
+        if len(tries) == 1:
+            refusal = error_response(Overloaded("Full.", retry_after_seconds=1))
+            return httpx.Response(refusal.status_code, headers=dict(refusal.headers), content=bytes(refusal.body))
+        return httpx.HTTPTransport().handle_request(request)
+
+    http_client = httpx.Client(transport=httpx.MockTransport(answer))
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="any", http_client=http_client) as client:
+        assert client.images.generate(prompt="a cat", size="64x64", quality="low").data  # type: ignore[arg-type]
+    assert len(tries) == 2
+
+
+def png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture

@@ -23,7 +23,12 @@ Change = Callable[[dict[str, Any]], object]
 
 @pytest.fixture
 def content() -> dict[str, Any]:
+    """The local file, cut down to the ingress and one model, whose parts a test may change one by one."""
     loaded: dict[str, Any] = yaml.safe_load(SHIPPED[0].read_bytes())
+    applications = loaded["applications"] = copy.deepcopy(loaded["applications"][:2])
+    settings = applications[0]["deployments"][0]["user_config"]
+    settings["models"] = settings["models"][:1]
+    del settings["pose"]
     return loaded
 
 
@@ -67,7 +72,8 @@ class TestShippedFile:
     def test_passes_our_check(self, path: Path) -> None:
         file = read_serve_file(path)
         assert file.port == 8000
-        assert file.small_models == (("sdxl",) if path.name == "local.yaml" else ())
+        small = ("sdxl", "sdxl-pose", "flux-schnell", "flux-fill")
+        assert file.small_models == (small if path.name == "local.yaml" else ())
 
     def test_passes_the_check_of_ray_and_has_no_key_that_ray_would_overlook(self, path: Path) -> None:
         content = yaml.safe_load(path.read_bytes())
@@ -123,7 +129,7 @@ def test_the_shipped_files_are_about_the_same_names() -> None:
     local, production = (each[0]["deployments"][0]["user_config"] for each in (first, second))
     assert local["default_model"] == production["default_model"]
     for route, counterpart in zip(local["models"], production["models"], strict=True):
-        assert (route["name"], route["aliases"]) == (counterpart["name"], counterpart["aliases"])
+        assert (route["name"], route.get("aliases")) == (counterpart["name"], counterpart.get("aliases"))
 
 
 def ingress(content: dict[str, Any]) -> Any:
@@ -277,3 +283,78 @@ def test_host_and_port_are_those_of_serve_where_the_file_has_none(
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
     assert ServeFile(host=host, port=81, small_models=()).url == url
+
+
+def test_a_small_controlnet_is_found_too(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:
+    arguments(content).update(family="sdxl-pose", controlnet={"source": "small:sdxl-pose"})
+    assert read(content).small_models == ("sdxl", "sdxl-pose")
+
+
+def with_poses(content: dict[str, Any]) -> dict[str, Any]:
+    """The file with a model that follows poses, and what finds them."""
+    changed: dict[str, Any] = copy.deepcopy(content)
+    model = copy.deepcopy(changed["applications"][1])
+    model["name"] = "guided"
+    model["args"].update(family="sdxl-pose", controlnet={"source": "small:sdxl-pose"})
+    pose = {
+        "name": "bodies",
+        "import_path": "deployments.pose_estimator:build",
+        "args": {"detector": "mediapipe"},
+        "deployments": [{"name": "PoseEstimator"}],
+    }
+    changed["applications"] += [model, pose]
+    settings = ingress(changed)["user_config"]
+    settings["models"].append({"name": "guided", "application": "guided", "family": "sdxl-pose"})
+    settings["pose"] = {"model": "guided", "application": "bodies"}
+    return changed
+
+
+POSE_MISTAKES: dict[str, tuple[Change, str]] = {
+    "route to nowhere": (
+        lambda c: ingress(c)["user_config"]["pose"].update(application="pose"),
+        "the file: applications: the poses of 'ingress' need an application 'pose'; there are: bodies",
+    ),
+    "route to a model": (
+        lambda c: ingress(c)["user_config"]["pose"].update(application="sdxl"),
+        "the file: applications: the poses of 'ingress' need an application 'sdxl'; there are: bodies",
+    ),
+    "no application": (
+        lambda c: c["applications"].pop(),
+        "the file: applications: the poses of 'ingress' need an application 'bodies'; there are: none that finds poses",
+    ),
+    "model run by it": (
+        lambda c: ingress(c)["user_config"]["models"][-1].update(application="bodies"),
+        "the file: applications: the model 'guided' of 'ingress' needs an application 'bodies'",
+    ),
+    "detector": (lambda c: c["applications"][-1]["args"].update(detector="posenet"), "{pose}.args.detector: "),
+    "weights": (lambda c: c["applications"][-1]["args"].update(detector="dwpose"), "{pose}.args: weights: "),
+    "deployment's name": (
+        lambda c: c["applications"][-1]["deployments"][0].update(name="Diffusion"),
+        "{pose}.deployments[0].name: Input should be 'PoseEstimator'",
+    ),
+    "user_config": (
+        lambda c: c["applications"][-1]["deployments"][0].update(user_config={"max_people": 1}),
+        "{pose}.deployments[0].user_config: ",
+    ),
+}
+
+
+def test_an_application_that_finds_poses(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:
+    changed = with_poses(content)
+    read(changed)
+    del changed["applications"][-1]["args"]  # they all have defaults
+    read(changed)
+
+
+@pytest.mark.parametrize("name", POSE_MISTAKES)
+def test_a_mistake_about_poses_is_told_with_its_key_path(
+    name: str, content: dict[str, Any], read: Callable[[object], ServeFile]
+) -> None:
+    change, expected = POSE_MISTAKES[name]
+    changed = with_poses(content)
+    place = f"applications[{len(changed['applications']) - 1}]"
+    change(changed)
+    with pytest.raises(ConfigError) as refused:
+        read(changed)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(expected.format(pose=place))

@@ -18,6 +18,7 @@ from config.schema import (
     ModelConfig,
     ModelRoute,
     ModelSettings,
+    PoseEstimatorConfig,
     Preset,
     Strict,
     Weights,
@@ -196,3 +197,19 @@ def test_every_quality_needs_a_preset() -> None:
     without_hd = presets()
     del without_hd["hd"]
     assert mistake(ModelSettings, {"presets": without_hd})[0] == "presets.hd"
+
+
+@pytest.mark.parametrize("detector", ["dwpose", "openpose"])
+def test_a_detector_with_weights_of_its_own_needs_them(detector: str) -> None:
+    weights = {"source": "some/where", "revision": COMMIT}
+    assert PoseEstimatorConfig.model_validate({"detector": detector, "weights": weights}).weights
+    assert "the detectors 'dwpose' and 'openpose' need some" in mistake(PoseEstimatorConfig, {"detector": detector})[1]
+
+
+def test_mediapipe_takes_no_weights() -> None:
+    assert PoseEstimatorConfig() == PoseEstimatorConfig(detector="mediapipe")
+    assert "'mediapipe' takes none" in mistake(PoseEstimatorConfig, {"weights": {"source": "/models"}})[1]
+
+
+def test_weights_of_a_detector_are_pinned() -> None:
+    assert mistake(PoseEstimatorConfig, {"detector": "dwpose", "weights": {"source": "a/b"}})[0] == "weights"

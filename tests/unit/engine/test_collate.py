@@ -160,3 +160,117 @@ def test_tensors_without_rows_are_merged_only_where_they_are_equal() -> None:
     assert first.key != other.key
     run_merged([first, second])
     assert torch.equal(seen[0], ids)
+
+
+REPEATABLE = MergeRules(repeatable=frozenset({"text"}))
+
+
+def sequences(*lengths: int, rules: MergeRules = REPEATABLE, method: Any = None) -> list[ModuleCall]:
+    """Calls whose texts count 0, 1, 2 … along their length."""
+    texts = [torch.arange(length, dtype=torch.float32)[None, :, None].expand(2, -1, 5) for length in lengths]
+    return [call(method, rules, sample=rows(2), text=text) for text in texts]
+
+
+def test_sequences_whose_copies_mean_the_same_share_a_forward_at_different_lengths() -> None:
+    assert len({call.key for call in sequences(77, 154, 77 * 16)}) == 1
+    assert len({call.key for call in sequences(77, 77 * 3, 75, 150)}) == 3
+    assert len({call.key for call in sequences(77, 154, rules=MergeRules())}) == 2
+
+
+def test_other_dimensions_of_repeatable_sequences_keep_calls_apart() -> None:
+    text = rows(2, 77, 5)
+    others = (rows(2, 77, 6), text.double(), rows(2, 77, 5, 1))
+    keys = {call(rules=REPEATABLE, sample=rows(2), text=other).key for other in (text, *others)}
+    assert len(keys) == 4
+
+
+def test_shorter_sequences_are_repeated_to_the_longest() -> None:
+    seen: list[Tensor] = []
+
+    def method(sample: Tensor, text: Tensor) -> Tensor:
+        seen.append(text)
+        return sample
+
+    calls = sequences(3, 12, 6, method=method)
+    run_merged(calls)
+    assert seen[0].shape == (6, 12, 5)
+    for joined, alone in zip(seen[0].split(2), calls, strict=True):
+        text = alone.arguments["text"]
+        assert torch.equal(joined, torch.cat([text] * (12 // text.shape[1]), dim=1))
+
+
+def test_sequences_of_one_length_are_joined_as_they_are() -> None:
+    seen: list[Tensor] = []
+
+    def method(sample: Tensor, text: Tensor) -> Tensor:
+        seen.append(text)
+        return sample
+
+    calls = sequences(6, 6, method=method)
+    run_merged(calls)
+    assert torch.equal(seen[0], torch.cat([call.arguments["text"] for call in calls]))
+
+
+ADDED = MergeRules(zero_if_absent=frozenset({"residuals", "middle"}))
+
+
+def add(sample: Tensor, residuals: list[Tensor] | None = None, middle: Tensor | None = None) -> Tensor:
+    return sample if residuals is None or middle is None else sample + sum(residuals) + middle
+
+
+def residuals(count: int, fill: float) -> dict[str, Any]:
+    return {"residuals": [rows(count, fill=fill), rows(count, fill=fill)], "middle": rows(count, fill=fill)}
+
+
+def test_what_is_added_is_zero_for_calls_without_it() -> None:
+    without, with_ = call(add, ADDED, sample=rows(1)), call(add, ADDED, sample=rows(2), **residuals(2, 0.5))
+    assert without.key == with_.key
+    assert without.shape == with_.shape
+    for calls in ([without, with_], [with_, without, without]):
+        for one, output in zip(calls, run_merged(calls), strict=True):
+            assert torch.equal(output, rows(2, fill=1.5) if one is with_ else rows(1))
+
+
+def test_what_nobody_adds_is_not_passed() -> None:
+    def method(**arguments: Any) -> Tensor:
+        assert set(arguments) == {"sample"}
+        sample: Tensor = arguments["sample"]
+        return sample
+
+    assert len(run_merged([call(method, ADDED, sample=rows(1)), call(method, ADDED, sample=rows(1), middle=None)])) == 2
+
+
+def test_what_is_added_must_have_the_rows_of_its_call() -> None:
+    odd = call(add, ADDED, sample=rows(2), middle=rows(1))
+    assert odd.key != call(add, ADDED, sample=rows(2)).key
+    assert odd.key != call(add, ADDED, sample=rows(2), middle=rows(1)).key
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scales_become_one_a_row_that_multiplies_pictures(dtype: torch.dtype) -> None:
+    rules = MergeRules(scales=frozenset({"scale"}))
+    seen: list[Any] = []
+
+    def method(sample: Tensor, scale: float | Tensor) -> Tensor:
+        seen.append(scale)
+        return sample * scale
+
+    calls = [call(method, rules, sample=rows(n, fill=1.0).to(dtype), scale=scale) for n, scale in ((2, 0.25), (1, 2))]
+    assert calls[0].key == calls[1].key
+    first, second = run_merged(calls)
+    assert torch.equal(first, rows(2, fill=0.25).to(dtype))
+    assert torch.equal(second, rows(1, fill=2.0).to(dtype))
+    run_merged(calls[:1])
+    assert (seen[0].shape, seen[0].dtype, seen[1]) == ((3, 1, 1, 1), dtype, 0.25)
+
+
+def test_sequences_are_merged_item_by_item() -> None:
+    def method(sample: Tensor, more: tuple[Tensor, ...]) -> Tensor:
+        assert type(more) is tuple
+        return sample + more[0] + more[1]
+
+    calls = [call(method, sample=rows(n), more=(rows(n, fill=n), rows(n, fill=10.0))) for n in (1, 2)]
+    assert calls[0].key == calls[1].key
+    assert [output.flatten()[0].item() for output in run_merged(calls)] == [11.0, 12.0]
+    for other in ((rows(1),), [rows(1), rows(1)], (rows(1), rows(1, 4, 8, 9)), (rows(1), object())):
+        assert call(method, sample=rows(1), more=other).key != calls[0].key

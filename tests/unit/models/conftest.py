@@ -4,24 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from deployments.engine.engine import DiffusionEngine, EngineLimits
 from deployments.models.pixels import to_pixels
+from deployments.models.protocol import GenerationInputs
 
 if TYPE_CHECKING:
     from deployments.engine.job import Job
-    from deployments.models.protocol import DiffusionModel, GenerationInputs
+    from deployments.models.protocol import DiffusionModel, StepListener
     from deployments.types import StepCallback
 
 SECONDS = 120  # only a hang takes longer
 Picture = NDArray[np.uint8]
+
+
+def inputs(**changes: Any) -> GenerationInputs:
+    common: dict[str, Any] = {
+        "prompt": "a red circle on a blue background",
+        "negative_prompt": "",
+        "width": 64,
+        "height": 64,
+        "seed": 0,
+        "steps": 4,
+        "guidance_scale": 5.0,
+        "scheduler": "default",
+    }
+    return GenerationInputs(**(common | changes))
+
+
+def drawing(seed: int, width: int = 64, height: int = 64) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def window(width: int = 64, height: int = 64) -> Image.Image:
+    """A mask of the middle."""
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, (width // 4, height // 4, 3 * width // 4, 3 * height // 4))
+    return mask
 
 
 class Parity:
@@ -31,9 +59,11 @@ class Parity:
         self.engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=32))
         self._started = False
 
-    def alone(self, model: DiffusionModel, asked: GenerationInputs, on_step: StepCallback | None = None) -> Picture:
+    def alone(self, model: DiffusionModel, asked: GenerationInputs, on_step: StepListener | None = None) -> Picture:
         self._start()
-        return self._picture(self.engine.submit(lambda report: model.generate(asked, on_step or report)))
+        return self._picture(
+            self.engine.submit(lambda report: model.generate(asked, on_step or without_preview(report)))
+        )
 
     def together(self, model: DiffusionModel, asked: Sequence[GenerationInputs]) -> list[Picture]:
         """Half start side by side, the rest join one by one at the steps of the first."""
@@ -41,11 +71,11 @@ class Parity:
         joined: list[Job[Tensor]] = []
 
         def submit(one: GenerationInputs) -> Job[Tensor]:
-            return self.engine.submit(lambda on_step: model.generate(one, on_step))
+            return self.engine.submit(lambda report: model.generate(one, without_preview(report)))
 
-        def first(on_step: StepCallback) -> Tensor:
-            def at_step(step: int, steps: int) -> None:
-                on_step(step, steps)
+        def first(report: StepCallback) -> Tensor:
+            def at_step(step: int, steps: int, _preview: Tensor | None) -> None:
+                report(step, steps)
                 if step and rest:
                     joined.append(submit(rest.pop(0)))
 
@@ -81,6 +111,11 @@ class Parity:
     @staticmethod
     def _picture(job: Job[Tensor]) -> Picture:
         return to_pixels(job.future.result(SECONDS))
+
+
+def without_preview(report: StepCallback) -> StepListener:
+    """A listener for what wants to know the steps only."""
+    return lambda step, steps, _preview: report(step, steps)
 
 
 def difference(one: Picture, other: Picture) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +14,16 @@ from diffusers import FluxPipeline
 from config.schema import ModelConfig, Weights
 from deployments.models.flux import FluxSchnell
 from deployments.models.loading import load_pipeline
-from deployments.models.protocol import GenerationInputs
+from tests.unit.models import conftest
 
 if TYPE_CHECKING:
+    from deployments.models.protocol import GenerationInputs
     from tests.unit.models.conftest import Parity, Picture
 
 CONFIG = ModelConfig(family="flux-schnell", weights=Weights(source="small:flux-schnell"), device="cpu")
 
 
-def inputs(**changes: Any) -> GenerationInputs:
-    common: dict[str, Any] = {
-        "prompt": "a red circle on a blue background",
-        "negative_prompt": "",
-        "width": 64,
-        "height": 64,
-        "seed": 0,
-        "steps": 4,
-        "guidance_scale": 0.0,
-        "scheduler": "default",
-    }
-    return GenerationInputs(**(common | changes))
-
+inputs = functools.partial(conftest.inputs, guidance_scale=0.0)
 
 # Steps 1 to 8, long and short prompts, and two sizes of equal length: 128x64 and 64x128 are as many positions.
 MIXED = [
@@ -92,6 +82,6 @@ def test_in_a_mixed_batch_it_is_diffusers_to_one_step_of_255(
 
 
 def test_progress_counts_the_steps(parity: Parity, model: FluxSchnell) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, Any]] = []
     parity.alone(model, inputs(steps=3), lambda *at: seen.append(at))
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert seen == [(0, 3, None), (1, 3, None), (2, 3, None), (3, 3, None)]

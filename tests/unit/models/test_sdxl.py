@@ -14,45 +14,20 @@ from diffusers import (
     StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
 )
-from PIL import Image
 
 from config.schema import ModelConfig, Weights
 from deployments.engine import collate
 from deployments.engine.coroutine import Coroutine
 from deployments.errors import InvalidOutput
 from deployments.models.loading import load_pipeline
-from deployments.models.protocol import GenerationInputs
 from deployments.models.sdxl import StableDiffusionXL
+from tests.unit.models.conftest import drawing, inputs, window
 
 if TYPE_CHECKING:
+    from deployments.models.protocol import GenerationInputs
     from tests.unit.models.conftest import Parity, Picture
 
 CONFIG = ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu")
-
-
-def drawing(seed: int) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)
-
-
-def window() -> Image.Image:
-    mask = Image.new("L", (64, 64), 0)
-    mask.paste(255, (16, 16, 48, 48))
-    return mask
-
-
-def inputs(**changes: Any) -> GenerationInputs:
-    common: dict[str, Any] = {
-        "prompt": "a red circle on a blue background",
-        "negative_prompt": "",
-        "width": 64,
-        "height": 64,
-        "seed": 0,
-        "steps": 4,
-        "guidance_scale": 5.0,
-        "scheduler": "default",
-    }
-    return GenerationInputs(**(common | changes))
 
 
 # Steps 1 to 12, guidance on and off, with and without negative prompt, all three kinds, two schedulers, two sizes.
@@ -174,6 +149,6 @@ def test_a_picture_that_is_not_finite_never_leaves(
 
 def test_progress_counts_the_steps_that_run(parity: Parity, model: StableDiffusionXL) -> None:
     """Image-to-image at strength 0.5 runs half of the steps."""
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, Any]] = []
     parity.alone(model, inputs(steps=8, image=drawing(1), strength=0.5), lambda *at: seen.append(at))
-    assert seen == [(0, 8), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(0, 8, None), (1, 4, None), (2, 4, None), (3, 4, None), (4, 4, None)]

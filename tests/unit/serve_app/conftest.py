@@ -8,7 +8,9 @@ import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 import httpx
+import httpx2  # what the openai package brings
 import jsonschema  # type: ignore[import-untyped]
+import openai
 import pytest
 from fastapi import APIRouter, FastAPI
 from PIL import Image
@@ -131,8 +133,8 @@ class FakeBackend:
         return file.getvalue()
 
 
-def _documented_schema(app: FastAPI, request: httpx.Request, status: int) -> dict[str, object] | None:
-    """The schema of a JSON answer according to /openapi.json; None for what it does not list."""
+def _documented_schema(app: FastAPI, request: httpx.Request, status: int, kind: str) -> dict[str, object] | None:
+    """The schema of an answer of that media type according to /openapi.json; None for what it does not list."""
     scope = {"type": "http", "method": request.method, "path": request.url.path, "root_path": "", "headers": []}
     document = app.openapi()
     for path, operations in document["paths"].items():
@@ -141,7 +143,7 @@ def _documented_schema(app: FastAPI, request: httpx.Request, status: int) -> dic
         if route.matches(scope)[0] is Match.FULL and request.method.lower() in operations:
             answers = operations[request.method.lower()]["responses"]
             answer = answers.get(str(status), answers["default"])
-            return {**answer["content"]["application/json"]["schema"], "components": document["components"]}
+            return {**answer["content"][kind]["schema"], "components": document["components"]}
     return None
 
 
@@ -164,13 +166,26 @@ def app(backend: FakeBackend) -> FastAPI:
 async def client(app: FastAPI, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
     async def as_documented(response: httpx.Response) -> None:
         await response.aread()
-        schema = _documented_schema(app, response.request, response.status_code)
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        schema = _documented_schema(app, response.request, response.status_code, kind)
         if schema is not None:
-            jsonschema.validate(response.json(), schema)
+            jsonschema.validate(response.json() if kind == "application/json" else response.text, schema)
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://easel.test", event_hooks={"response": [as_documented]}
+    ) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sdk(app: FastAPI, anyio_backend: str) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The client that most users bring."""
+    async with openai.AsyncOpenAI(
+        base_url="http://easel.test/openai/v1",
+        api_key="any",
+        max_retries=0,
+        http_client=httpx2.AsyncClient(transport=httpx2.ASGITransport(app)),
     ) as opened:
         yield opened
 

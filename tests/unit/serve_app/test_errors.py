@@ -44,7 +44,7 @@ CLASSES = [kind for _, kind in inspect.getmembers(tree, inspect.isclass) if issu
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_class_of_the_tree_has_its_status_and_shape(kind: type[EaselError]) -> None:
     status, type_name = EXPECTED[kind.__name__]
-    response = error_response(kind("What happened.", param="size"))
+    response = error_response(kind("What happened.", param="size"), {"path": "/v1/images/edits"})
     assert response.status_code == status
     assert json.loads(bytes(response.body)) == {
         "error": {"message": "What happened.", "type": type_name, "param": "size", "code": kind.default_code}
@@ -58,7 +58,30 @@ def test_every_class_of_the_tree_has_its_status_and_shape(kind: type[EaselError]
     [(None, "5"), (-3, "1"), (0.2, "1"), (1.2, "2"), (60, "60"), (3600, "60"), (math.inf, "60"), (math.nan, "1")],
 )
 def test_retry_after_is_a_whole_number_up_to_sixty(seconds: float | None, header: str) -> None:
-    assert error_response(tree.Overloaded("Full.", retry_after_seconds=seconds)).headers["Retry-After"] == header
+    response = error_response(tree.Overloaded("Full.", retry_after_seconds=seconds), {"path": "/"})
+    assert response.headers["Retry-After"] == header
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "wrapped"),
+    [
+        ("/api/v1", "", True),
+        ("/api/v1/", "", True),
+        ("/api/v1/images/generation", "", True),
+        ("/easel/api/v1/models", "/easel", True),
+        ("/api/v10", "", False),
+        ("/api", "", False),
+        ("/v1/images/generations", "", False),
+        ("/openai/api/v1", "", False),
+        ("", "", False),
+    ],
+)
+def test_nebula_blocks_envelope_is_below_its_prefix_alone(path: str, root_path: str, wrapped: bool) -> None:
+    response = error_response(tree.NotFound("No such thing.", param="model"), {"path": path, "root_path": root_path})
+    error = {"message": "No such thing.", "type": "invalid_request_error", "param": "model", "code": "not_found"}
+    beside = {"status": "error", "message": "No such thing."} if wrapped else {}
+    assert response.status_code == 404
+    assert json.loads(bytes(response.body)) == {"error": error, **beside}
 
 
 @pytest.mark.parametrize("kind", CLASSES)

@@ -1,0 +1,111 @@
+"""The Serve deployment that makes the skeleton a ControlNet reads, of whatever a request gives the pose by. On the CPU.
+
+Invariants: a skeleton is exactly as large as was asked for; pictures are worked on by a few threads, so the event loop
+never waits for one; nothing of a picture is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ray import serve
+from ray.serve import Application
+
+from config.schema import PoseEstimatorConfig
+from deployments.errors import InvalidRequest
+from deployments.imaging.decode import decode
+from deployments.imaging.encode import encode
+from deployments.pose.detector import load_detector
+from deployments.pose.skeleton import draw, fit, fit_drawing, is_recognisable
+from deployments.types import PoseSource, Skeleton
+
+if TYPE_CHECKING:
+    from deployments.types import Person
+
+logger = logging.getLogger("ray.serve")
+
+
+class PoseEstimator:
+    """One detector, and the threads that share it."""
+
+    def __init__(self, config: PoseEstimatorConfig) -> None:
+        started_at = time.monotonic()
+        self._watchdog_seconds = config.watchdog_seconds
+        self._working_since: dict[int, float] = {}  # by thread
+        self._detector = load_detector(config)
+        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="pose")
+        logger.info("Loaded the pose detector %s in %.1f s", config.detector, time.monotonic() - started_at)
+
+    async def draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
+        """The skeleton, of width × height pixels. Raises InvalidRequest (`no_pose_found`), ImageRejected, TooLarge."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._draw, source, width, height)
+
+    async def check_health(self) -> None:
+        """Raises when work on a picture hangs, so that Serve replaces this replica."""
+        now = time.monotonic()
+        longest = max((now - since for since in list(self._working_since.values())), default=0)
+        if longest > self._watchdog_seconds:
+            raise RuntimeError(f"a picture has been worked on for {longest:.0f} s")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_threads"):
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._detector.close()
+
+    def _draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
+        with self._watched():
+            if source.drawing is not None:
+                drawing = fit_drawing(decode(source.drawing, param="pose_image"), width, height)
+                return Skeleton(width=width, height=height, picture=encode(np.asarray(drawing), "png", 100))
+            if source.photo is not None:
+                people, canvas = self._people_in(source.photo)
+            else:
+                people, canvas = source.people, source.canvas or (width, height)
+            people = fit(people, canvas, width, height)
+            return Skeleton(
+                width=width, height=height, picture=encode(draw(people, width, height), "png", 100), people=people
+            )
+
+    def _people_in(self, photo: bytes) -> tuple[tuple[Person, ...], tuple[int, int]]:
+        """The people that a photo shows, and its size."""
+        picture = decode(photo, param="image").convert("RGB")
+        people = tuple(filter(is_recognisable, self._detector.detect(picture)))
+        if not people:
+            raise InvalidRequest(
+                "image: no person was found in it. Send a photo that shows somebody clearly, at least head and "
+                "shoulders, or the pose itself: a skeleton picture, or joints.",
+                code="no_pose_found",
+                param="image",
+            )
+        return people, picture.size
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        self._working_since[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._working_since[thread]
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The Serve application that makes skeletons; `args` is a PoseEstimatorConfig, as the Serve config file has it."""
+    deployment = serve.deployment(
+        PoseEstimator,
+        name="PoseEstimator",
+        ray_actor_options={"num_cpus": 1, "num_gpus": 0},
+        max_ongoing_requests=16,  # those in work and next in line
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=60,
+    )
+    return deployment.bind(PoseEstimatorConfig.model_validate(args))

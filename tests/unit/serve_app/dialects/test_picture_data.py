@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import base64
+import textwrap
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from serve_app.dialects.picture_data import PictureData
+
+PICTURE = TypeAdapter(PictureData)
+BYTES = bytes(range(256))
+TEXT = base64.b64encode(BYTES).decode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(BYTES, id="a file"),
+        pytest.param(TEXT, id="base64"),
+        pytest.param("\r\n".join(textwrap.wrap(TEXT, 76)) + "\n", id="in lines"),
+        pytest.param(f"data:image/png;base64,{TEXT}", id="a data URL"),
+        pytest.param(f"data:;base64,{TEXT}", id="of no type"),
+        pytest.param(f"data:text/html;charset=x;base64,{TEXT}", id="of another type"),
+        pytest.param({"image_url": f"data:image/png;base64,{TEXT}"}, id="as OpenAI wraps it"),
+        pytest.param({"image_url": TEXT, "detail": "high"}, id="with more beside"),
+    ],
+)
+def test_spellings(value: Any) -> None:
+    assert PICTURE.validate_python(value, strict=True) == BYTES
+
+
+@given(st.binary(min_size=1))
+def test_base64_of_anything(content: bytes) -> None:
+    assert PICTURE.validate_python(base64.b64encode(content).decode()) == content
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("https://example.org/cat.png", "addresses are not fetched"),
+        ("http://127.0.0.1/", "addresses are not fetched"),
+        ({"image_url": "https://example.org/cat.png"}, "addresses are not fetched"),
+        ({"file_id": "file-abc"}, "no uploaded files"),
+        ({"image_url": None}, "a file, base64 or a data URL"),
+        ({"image_url": {"url": TEXT}}, "a file, base64 or a data URL"),
+        ({}, "a file, base64 or a data URL"),
+        ([TEXT], "one picture"),
+        ([BYTES, BYTES], "one picture"),
+        ("", "a file, base64 or a data URL"),
+        (b"", "a file, base64 or a data URL"),
+        (5, "a file, base64 or a data URL"),
+        ("data:image/png;base64", "data URL with base64"),
+        ("data:image/svg+xml,<svg/>", "data URL with base64"),
+        ("file:///etc/passwd", "must be base64"),
+        ("ftp://example.org/cat.png", "must be base64"),
+        (TEXT[:-1], "must be base64"),
+        ("iVBORw_-", "must be base64"),
+        ("ｉVBO", "must be base64"),
+        ("\ud800", "must be base64"),
+    ],
+)
+def test_what_is_no_picture_is_told(value: Any, says: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        PICTURE.validate_python(value)
+    (error,) = refused.value.errors()
+    assert error["type"] == "picture"
+    assert says in error["msg"]

@@ -1,0 +1,265 @@
+"""Bodies as clients send them, read by routes that give back what they read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+
+from serve_app import errors
+from serve_app.dialects.fields import OrNull, Prompt, Seed, Strength, WireModel
+from serve_app.dialects.picture_data import PictureData
+from serve_app.dialects.request_bodies import documented_body, read_form_or_json, read_json
+from serve_app.middleware import stack
+from tests.unit.serve_app.conftest import Refused
+from tests.unit.serve_app.samples import base64_of, photo
+
+pytestmark = pytest.mark.anyio
+
+MAX_BYTES = 5 * 2**20
+
+
+class Inner(BaseModel):
+    side: int
+
+
+class Body(WireModel):
+    prompt: Prompt
+    n: Seed | None = None
+    strength: Strength | None = None
+    stream: OrNull[bool] = False
+    user: str | None = None
+    image: PictureData | None = None
+    inner: Inner | None = None
+
+
+@pytest.fixture
+async def client(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    app = FastAPI(middleware=stack(MAX_BYTES, behind_serve=False))
+    errors.install(app)
+
+    def read_back(body: Body) -> dict[str, Any]:
+        values = {name: getattr(body, name) for name in body.model_fields_set if name != "prompt"}
+        return {name: base64_of(value) if isinstance(value, bytes) else value for name, value in values.items()}
+
+    @app.post("/json")
+    async def as_json(request: Request) -> dict[str, Any]:
+        return read_back(await read_json(request, Body))
+
+    @app.post("/form")
+    async def as_form(request: Request) -> dict[str, Any]:
+        return read_back(await read_form_or_json(request, Body))
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://easel.test") as opened:
+        yield opened
+
+
+async def form(client: httpx.AsyncClient, *fields: tuple[str, Any]) -> httpx.Response:
+    """Sends the fields as multipart, in their order; a tuple is a file with its name and type."""
+    parts = [(name, value if isinstance(value, tuple) else (None, value)) for name, value in fields]
+    return await client.post("/form", files=[("prompt", (None, "otter")), *parts])
+
+
+class TestText:
+    """A form has nothing else; where another type is wanted, it is as JSON writes it."""
+
+    @pytest.mark.parametrize(
+        ("field", "text", "value"),
+        [
+            ("n", "2", 2),
+            ("n", "4294967295", 2**32 - 1),
+            ("n", " 2\n", 2),
+            ("strength", "0.5", 0.5),
+            ("strength", "1", 1.0),
+            ("strength", "5E-1", 0.5),
+            ("stream", "true", True),
+            ("stream", "False", False),
+            ("user", "2", "2"),
+            ("user", "true", "true"),
+            ("user", "null", "null"),
+            ("user", '{"a": 1}', '{"a": 1}'),
+        ],
+    )
+    async def test_is_read(self, field: str, text: str, value: object, client: httpx.AsyncClient) -> None:
+        answer = (await form(client, (field, text))).json()
+        assert answer == {field: value}
+        assert type(answer[field]) is type(value)
+
+    @pytest.mark.parametrize(
+        ("field", "text"),
+        [
+            *[("n", text) for text in "1.0 1_000 １ ٣ +1 02 0x2 1e0 true NaN -1 4294967296 two [1] {} 1,5".split()],
+            ("n", "9" * 5000),
+            ("n", "[" * 100_000),
+            *[("strength", text) for text in "NaN Infinity 1e999 0_1.5 ０.5 .5 0,5 true 0 1.1".split()],
+            *[("stream", text) for text in "1 on yes ｔrue truee 2".split()],
+            ("prompt", " "),
+        ],
+    )
+    async def test_of_another_type_is_refused(
+        self, field: str, text: str, client: httpx.AsyncClient, refused: Refused
+    ) -> None:
+        response = await client.post("/form", files={"prompt": (None, "otter"), field: (None, text)})
+        assert f"'{field}'" in refused(response, 400, code="invalid_value", param=field)
+
+    @pytest.mark.parametrize("field", ["n", "strength", "stream", "user", "image", "unknown"])
+    async def test_that_is_empty_is_absent(self, field: str, client: httpx.AsyncClient) -> None:
+        assert (await form(client, (field, ""))).json() == {}
+
+    async def test_that_says_null_is_absent_where_no_text_is_wanted(self, client: httpx.AsyncClient) -> None:
+        assert (await form(client, ("n", "null"), ("stream", "null"))).json() == {}
+
+    async def test_within_json_stays_text(self, client: httpx.AsyncClient, refused: Refused) -> None:
+        for path in ("/form", "/json"):
+            response = await client.post(path, json={"prompt": "otter", "n": "2"})
+            refused(response, 400, code="invalid_value", param="n")
+
+    @pytest.mark.parametrize("field", ["n", "user", "prompt"])
+    async def test_is_not_taken_from_a_file(self, field: str, client: httpx.AsyncClient, refused: Refused) -> None:
+        response = await client.post("/form", files={"prompt": (None, "otter"), field: ("upload", b"2")})
+        refused(response, 400, code="invalid_value", param=field)
+
+    async def test_missing_is_told(self, client: httpx.AsyncClient, refused: Refused) -> None:
+        response = await client.post("/form", files={"n": (None, "2")})
+        refused(response, 400, code="missing_required_parameter", param="prompt")
+
+    async def test_with_wrong_numbers_and_more_is_still_one_error(
+        self, client: httpx.AsyncClient, refused: Refused
+    ) -> None:
+        refused(await form(client, ("n", "x"), ("strength", "2"), ("stream", "true")), 400, param="n")
+
+
+class TestPictures:
+    @pytest.mark.parametrize("field", ["image", "image[]"])
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("cat.png", "image/png"),
+            ("upload", "application/octet-stream"),
+            ("blob", "text/plain"),
+            ("../../etc/passwd", "image/jpeg"),
+            ('katze\r\n"ü".png', ""),
+        ],
+    )
+    async def test_whatever_their_name_and_type(
+        self, field: str, name: str, kind: str, client: httpx.AsyncClient
+    ) -> None:
+        answer = await form(client, (field, (name, photo(), kind)))
+        assert answer.json() == {"image": base64_of(photo())}
+
+    async def test_as_text(self, client: httpx.AsyncClient) -> None:
+        large = bytes(2**20)  # base64 of it is more than Starlette takes of a text by itself
+        assert (await form(client, ("image", base64_of(large)))).json() == {"image": base64_of(large)}
+
+    async def test_in_chunks_of_an_unannounced_length(self, client: httpx.AsyncClient) -> None:
+        whole = httpx.Request("POST", "http://x", data={"prompt": "otter"}, files={"image": photo()})
+        content = whole.read()
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for start in range(0, len(content), 7):
+                yield content[start : start + 7]
+
+        headers = {"content-type": whole.headers["content-type"]}
+        response = await client.post("/form", content=chunks(), headers=headers)
+        assert "content-length" not in response.request.headers
+        assert response.json() == {"image": base64_of(photo())}
+
+    async def test_empty_ones_are_absent(self, client: httpx.AsyncClient) -> None:
+        blank = ("", b"", "application/octet-stream")
+        assert (await form(client, ("image", blank))).json() == {}
+        both = await form(client, ("image", ("a", photo())), ("image", blank), ("image", ""))
+        assert both.json() == {"image": base64_of(photo())}
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            [("image", ("a", photo())), ("image", ("b", photo()))],
+            [("image[]", ("a", photo())), ("image[]", ("b", photo())), ("image[]", ("c", photo()))],
+            [("image", ("a", photo())), ("image", base64_of(photo()))],
+            [("image[]", base64_of(photo())), ("image[]", base64_of(photo()))],
+        ],
+    )
+    async def test_several_are_refused(
+        self, sent: list[tuple[str, Any]], client: httpx.AsyncClient, refused: Refused
+    ) -> None:
+        assert "one picture" in refused(await form(client, *sent), 400, param="image")
+
+
+async def test_unknown_fields_may_come_several_times(client: httpx.AsyncClient) -> None:
+    answer = await form(client, ("tags[]", "a"), ("tags[]", "b"), ("file", ("f", photo())))
+    assert answer.json() == {"tags": ["a", "b"], "file": base64_of(photo())}
+
+
+async def test_a_url_encoded_form(client: httpx.AsyncClient) -> None:
+    response = await client.post("/form", data={"prompt": "otter", "n": "2", "stream": "true", "user": ""})
+    assert response.json() == {"n": 2, "stream": True}
+
+
+@pytest.mark.parametrize("fields", [257, 1000])
+async def test_fields_are_not_without_number(fields: int, client: httpx.AsyncClient, refused: Refused) -> None:
+    response = await client.post("/form", data={"prompt": "otter", **{f"field{index}": "x" for index in range(fields)}})
+    refused(response, 400)
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_form_above_the_limit_of_bodies(announced: bool, client: httpx.AsyncClient, refused: Refused) -> None:
+    whole = httpx.Request("POST", "http://x", data={"prompt": "otter"}, files={"image": bytes(MAX_BYTES)})
+    content = whole.read()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield content
+
+    headers = {"content-type": whole.headers["content-type"]}
+    response = await client.post("/form", content=content if announced else chunks(), headers=headers)
+    refused(response, 413, code="too_large")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "content"),
+    [
+        ("/form", "multipart/form-data", b"no boundary"),
+        ("/form", "multipart/form-data; boundary=x", b"--y\r\n\r\n"),
+        ("/form", "multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"),
+        ("/form", "text/plain", b"prompt=otter"),
+        ("/form", "", b'{"prompt": "otter"}'),
+        ("/json", "multipart/form-data; boundary=x", b"--x--"),
+        ("/json", "application/x-www-form-urlencoded", b"prompt=otter"),
+        *[
+            ("/form", "application/json", content)
+            for content in (b"", b"{", b"[]", b'"a"', b"null", b"\xff", b"[" * 10**5)
+        ],
+        ("/form", "application/json", '{"prompt": "otter"}'.encode("utf-16")),
+        ("/form", "application/json", b'{"n": ' + b"9" * 5000 + b"}"),
+    ],
+)
+async def test_what_is_no_body_is_refused(
+    path: str, kind: str, content: bytes, client: httpx.AsyncClient, refused: Refused
+) -> None:
+    response = await client.post(path, content=content, headers={"content-type": kind})
+    refused(response, 400, param=response.json()["error"]["param"])
+    assert response.json()["error"]["code"] in ("invalid_body", "invalid_json", "missing_required_parameter")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"])
+async def test_json_at_either_route(kind: str, client: httpx.AsyncClient) -> None:
+    body = {"prompt": "otter", "n": 2, "image": base64_of(photo()), "inner": {"side": 1}, "user": None}
+    for path in ("/form", "/json"):
+        response = await client.post(path, content=json.dumps(body), headers={"content-type": kind})
+        assert response.json() == {"n": 2, "image": base64_of(photo()), "inner": {"side": 1}}
+
+
+def test_documentation_shows_files_in_forms_and_has_no_references() -> None:
+    content = documented_body(Body, form=True)["requestBody"]["content"]
+    shown, as_form = content["application/json"]["schema"], content["multipart/form-data"]["schema"]
+    assert "$ref" not in json.dumps(content)
+    assert shown["properties"]["inner"]["anyOf"][0]["properties"].keys() == {"side"}
+    assert as_form["properties"]["image"]["format"] == "binary"
+    assert as_form["properties"]["inner"]["contentMediaType"] == "application/json"
+    assert as_form["properties"]["n"]["type"] == "integer"
+    assert documented_body(Body, form=False)["requestBody"]["content"].keys() == {"application/json"}
