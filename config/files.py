@@ -29,6 +29,7 @@ class ServeFile:
     host: str
     port: int
     small_models: tuple[str, ...]  # those it names as `small:<name>`
+    uses_mediapipe: bool  # for poses
 
     @property
     def url(self) -> str:
@@ -51,6 +52,11 @@ def read_serve_file(path: Path) -> ServeFile:
         host=file.http_options.host,
         port=file.http_options.port,
         small_models=tuple(name.removeprefix("small:") for name in dict.fromkeys(sources) if name.startswith("small:")),
+        uses_mediapipe=any(
+            application.args.detector == "mediapipe"
+            for application in file.applications
+            if isinstance(application, _PoseApplication)
+        ),
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
-from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from config.schema import ModelRoute
 from deployments.errors import (
@@ -87,15 +87,21 @@ class Dispatcher:
                     raise
 
     async def _events(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
-        with self._told(route.application, route.name):
-            handle = await _by(request.deadline, route.name, self._handle(route.application))
-            response = handle.options(stream=True).stream.remote(request)
-            try:
-                events = aiter(response)
-                while (event := await _by(request.deadline, route.name, _next(events))) is not None:
-                    yield event
-            finally:
-                response.cancel()  # does nothing to one that has ended
+        async def begin() -> DeploymentResponseGenerator[Progress | ImageResult]:
+            with self._told(route.application, route.name):
+                handle = await self._handle(route.application)
+                return handle.options(stream=True).stream.remote(request)
+
+        async def go_on() -> Progress | ImageResult | None:
+            with self._told(route.application, route.name):  # within the deadline: Ray has TimeoutErrors of its own
+                return await anext(response, None)
+
+        response = await _by(request.deadline, route.name, begin())
+        try:
+            while (event := await _by(request.deadline, route.name, go_on())) is not None:
+                yield event
+        finally:
+            response.cancel()  # does nothing to one that has ended
 
     @contextmanager
     def _told(self, application: str, name: str) -> Iterator[None]:
@@ -142,13 +148,6 @@ async def _by(deadline: float, name: str, answer: Awaitable[Answer]) -> Answer:
         return await asyncio.wait_for(answer, deadline - time.time())
     except asyncio.TimeoutError:
         raise DeadlineExceeded(f"{name} did not answer in the time that is allowed.") from None
-
-
-async def _next(events: AsyncIterator[Answer]) -> Answer | None:
-    try:
-        return await anext(events)
-    except StopAsyncIteration:
-        return None
 
 
 async def _answer(response: DeploymentResponse[Any]) -> Any:

@@ -1,8 +1,8 @@
 """Which waiting calls run next. Pure: no clock, no torch, the standard library only.
 
-Policy. Calls around the denoising steps (text encoders, VAE) go first, since they are short and either let their owner
-join the running batch or finish it. Then the most urgent call leads, and calls of the same batch key join it in order
-of urgency up to the cap on rows. Urgency is little remaining work, less credit for age:
+Policy. Calls around a denoising step (text encoders, VAE, a ControlNet) go first, since they are short and either let
+their owner join the running batch or finish it. Then the most urgent call leads, and calls of the same batch key join
+it in order of urgency up to the cap on rows. Urgency is little remaining work, less credit for age:
 
     urgency = remaining_seconds - AGING * age_seconds        (smallest first)
 

@@ -22,7 +22,7 @@ Module = TypeVar("Module", bound=nn.Module)
 def share(module: Module, name: str, methods: Mapping[str, MergeRules], *, denoises: bool = False) -> Module:
     """A stand-in for `module`. `methods` are those whose calls may be merged, "forward" meaning a call of the module.
 
-    `denoises` marks the module that runs once a denoising step; the others run before and after the steps.
+    `denoises` marks the module that makes a denoising step; calls of the others go before it.
     """
     return cast("Module", SharedModule(module, name, methods, denoises))
 

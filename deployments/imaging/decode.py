@@ -29,6 +29,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING = (5, 6, 7, 8)  # orientations whose width and height change places
+_ORIENTATION_IN_PNG = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # what holds one begins with
 
 
 def decode(data: bytes, *, param: str) -> Image.Image:
@@ -43,10 +44,14 @@ def decode(data: bytes, *, param: str) -> Image.Image:
 
 
 def measure(data: bytes, *, param: str) -> tuple[int, int]:
-    """Width and height of the picture that `decode` would return, from the file's header alone. Raises as that."""
+    """Width and height of the picture that `decode` would return, from the file's header. Raises as that.
+
+    Pixels are decoded only of a PNG that may have its orientation behind them: Pillow would do so of any without one.
+    """
     with _opened(data, param) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) in _LYING else (width, height)
+        may_lie = image.format != "PNG" or any(mark in data for mark in _ORIENTATION_IN_PNG)
+        return (height, width) if may_lie and _orientation(image) in _LYING else (width, height)
 
 
 @contextmanager

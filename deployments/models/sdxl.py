@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from config.schema import ModelConfig, SchedulerName
     from deployments.models.protocol import GenerationInputs, StepListener
 
-# Text is looked at by cross-attention only. A ControlNet adds its residuals to those of the UNet: none is zero.
+# Text is looked at by cross-attention only. A ControlNet adds its residuals to the UNet's: none are as good as zeros.
 UNET_METHODS = {
     "forward": MergeRules(
         per_row=frozenset({"timestep"}),

@@ -20,6 +20,8 @@ from serve_app.dialects.event_stream import Event, open_stream
 from serve_app.dialects.fields import IGNORED_PARAMETERS_HEADER, ResponseFormat
 from serve_app.dialects.image_bodies import ImageBody
 from serve_app.dialects.keypoints import Keypoints
+from serve_app.dialects.request_bodies import self_contained_schema
+from serve_app.errors import ErrorEnvelope
 from serve_app.middleware import request_id
 from serve_app.orders import Accepted, accept, complete, stream
 
@@ -74,40 +76,54 @@ class ImagesAnswer(BaseModel):
     usage: Usage = Field(description="The work, estimated.")
 
 
-class _PictureEvent(BaseModel):
+class PictureEvent(BaseModel):
     """What OpenAI's events have in common."""
 
-    type: str
-    b64_json: str
-    created_at: int
-    size: str
-    quality: str
-    background: Literal["opaque"]
-    output_format: OutputFormat
+    type: str = Field(description="The kind of the event, also its name.")
+    b64_json: str = Field(description="The picture file in base64.")
+    created_at: int = Field(description="In Unix seconds.")
+    size: str = Field(description="Width and height in pixels.")
+    quality: str = Field(description="As asked for.")
+    background: Literal["opaque"] = Field(description="Always opaque.")
+    output_format: OutputFormat = Field(description="The format of the picture file.")
 
 
-class PartialImageEvent(_PictureEvent):
+class PartialImageEvent(PictureEvent):
     """A preview."""
 
     partial_image_index: int = Field(description="From 0, for each picture.")
 
 
-class CompletedEvent(_PictureEvent):
+class CompletedEvent(PictureEvent):
     """A finished picture."""
 
-    usage: Usage
-    seed: int
-    b64_json_pose: str = ""
-    keypoints: Keypoints | None = None
+    usage: Usage = Field(description="The work, estimated.")
+    seed: int = Field(description="The seed it was made with.")
+    b64_json_pose: str = Field(default="", description="With a pose: the skeleton that was followed, in base64.")
+    keypoints: Keypoints | None = Field(default=None, description="With a pose: the joints, in pixels.")
 
 
 EVENT_STREAM: dict[str, Any] = {
     "description": "The pictures; with `stream`, events while they form.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
-            "example": 'event: image_generation.partial_image\ndata: {"type":"image_generation.partial_image",…}\n\n'
-            'event: image_generation.completed\ndata: {"type":"image_generation.completed",…}\n\n',
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "event": {"type": "string", "description": "The kind of the event, or `error`."},
+                    "data": {
+                        "type": "string",
+                        "description": "JSON.",
+                        "contentMediaType": "application/json",
+                        "contentSchema": {
+                            "anyOf": [
+                                self_contained_schema(event)
+                                for event in (PartialImageEvent, CompletedEvent, ErrorEnvelope)
+                            ]
+                        },
+                    },
+                },
+            }
         }
     },
 }

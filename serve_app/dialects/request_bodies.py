@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
 from deployments.errors import InvalidRequest
@@ -41,13 +41,21 @@ async def read_form_or_json(request: Request, body_class: type[Body]) -> Body:
 
 def documented_body(body_class: type[WireModel], *, form: bool) -> dict[str, Any]:
     """FastAPI's `openapi_extra` for a route that reads it; `form`: also as a form, where pictures are files."""
-    schema = body_class.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    content = {"application/json": {"schema": _without_references(schema, definitions)}}
+    content = {"application/json": {"schema": self_contained_schema(body_class)}}
     if form:
+        schema = body_class.model_json_schema()
+        del schema["$defs"]  # of what is JSON in a text
         fields = {name: _as_form_field(field) for name, field in schema["properties"].items() if name != "images"}
         content["multipart/form-data"] = {"schema": {**schema, "properties": fields}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def self_contained_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of `model` without references, for a place in the document that FastAPI does not fill."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+    inlined: dict[str, Any] = _without_references(schema, definitions)
+    return inlined
 
 
 def _without_references(schema: Any, definitions: dict[str, Any]) -> Any:

@@ -74,6 +74,7 @@ class TestShippedFile:
         assert file.port == 8000
         small = ("sdxl", "sdxl-pose", "flux-schnell", "flux-fill")
         assert file.small_models == (small if path.name == "local.yaml" else ())
+        assert file.uses_mediapipe == (path.name == "local.yaml")
 
     def test_passes_the_check_of_ray_and_has_no_key_that_ray_would_overlook(self, path: Path) -> None:
         content = yaml.safe_load(path.read_bytes())
@@ -282,7 +283,7 @@ def test_host_and_port_are_those_of_serve_where_the_file_has_none(
     ],
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
-    assert ServeFile(host=host, port=81, small_models=()).url == url
+    assert ServeFile(host=host, port=81, small_models=(), uses_mediapipe=False).url == url
 
 
 def test_a_small_controlnet_is_found_too(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from deployments.errors import EaselError, ImageRejected, TooLarge
 from deployments.imaging import decode as decode_module
-from deployments.imaging.decode import decode
+from deployments.imaging.decode import decode, measure
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -192,6 +192,48 @@ def test_an_animated_picture_is_its_first_frame() -> None:
 def test_a_jpeg_of_several_pictures_is_its_first() -> None:
     data = encoded(Image.new("RGB", (8, 8), RED), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), BLUE)])
     assert np.abs(np.asarray(decode(data, param="image")).astype(int) - RED).max() <= 3
+
+
+class TestMeasure:
+    @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+    @pytest.mark.parametrize("orientation", [*UPRIGHT, 0, 9, 65535])
+    def test_is_the_size_of_what_would_be_decoded(self, orientation: int, form: str) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        data = encoded(picture(), form, exif=exif)
+        assert measure(data, param="image") == decode(data, param="image").size
+        assert measure(data, param="image") == ((2, 3) if orientation in (5, 6, 7, 8) else (3, 2))
+
+    def test_without_exif_data(self) -> None:
+        assert measure(encoded(picture()), param="image") == (3, 2)
+
+    @pytest.mark.parametrize("keyword", ["eXIf", "XMP"])
+    def test_finds_an_orientation_behind_the_pixels(self, keyword: str) -> None:
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = 6
+        xmp = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b'<x tiff:Orientation="6"/>')
+        late = chunk(b"eXIf", exif.tobytes()[6:]) if keyword == "eXIf" else chunk(b"iTXt", xmp)
+        data = encoded(picture())
+        data = data[:-12] + late + data[-12:]
+        assert measure(data, param="image") == decode(data, param="image").size == (2, 3)
+
+    def test_decodes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("must not be decoded"))
+        monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: pytest.fail("must not be decoded"))
+        assert measure(encoded(picture(), "JPEG"), param="image") == (3, 2)
+        assert measure(png(4096, 4096, b""), param="image") == (4096, 4096)
+
+    @pytest.mark.parametrize("data", [b"", b"hello", encoded(picture(), "GIF"), png(0, 5, b"")])
+    def test_refuses_what_is_no_picture(self, data: bytes) -> None:
+        with pytest.raises(ImageRejected, match=r"^pose_image: not a readable") as refused:
+            measure(data, param="pose_image")
+        assert refused.value.param == "pose_image"
+
+    @pytest.mark.parametrize("size", [(4096, 4097), (50_000, 50_000)])
+    def test_refuses_what_is_too_large(self, size: tuple[int, int]) -> None:
+        with pytest.raises(TooLarge) as refused:
+            measure(png(*size, b""), param="image")
+        assert refused.value.param == "image"
 
 
 class TestModes:

@@ -34,6 +34,31 @@ def test_white_is_repainted_where_the_mask_has_no_transparency() -> None:
     assert values(mask_of(OPAQUE, Image.fromarray(grey))) == [0, 255, 128]
 
 
+class TestReadByItsWhite:
+    """As Nebula Block and others mean masks."""
+
+    @pytest.mark.parametrize("mask", [Image.new("L", SIZE, 255), with_alpha(255, 255, 255, colour=255)])
+    def test_white_is_repainted(self, mask: Image.Image) -> None:
+        assert values(mask_of(OPAQUE, mask, "white")) == [255, 255, 255]
+
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_grey_is_repainted_in_part(self, mode: str) -> None:
+        mask = Image.fromarray(np.array([[0, 255, 128]], np.uint8)).convert(mode)
+        assert values(mask_of(OPAQUE, mask, "white")) == [0, 255, 128]
+
+    def test_what_is_transparent_is_kept(self) -> None:
+        assert values(mask_of(OPAQUE, with_alpha(0, 255, 128, colour=255), "white")) == [0, 255, 128]
+        assert values(mask_of(OPAQUE, with_alpha(0, 255, 128, colour=0), "white")) == [0, 0, 0]
+
+    def test_without_a_mask_the_transparent_part_of_the_image_is_repainted(self) -> None:
+        assert values(mask_of(with_alpha(255, 0, 255), None, "white")) == [0, 255, 0]
+        assert mask_of(OPAQUE, None, "white") is None
+
+    def test_of_another_size_is_refused(self) -> None:
+        with pytest.raises(InvalidRequest, match="as large as the image"):
+            mask_of(OPAQUE, Image.new("L", (1, 3)), "white")
+
+
 def test_the_transparent_part_of_the_image_is_repainted_where_there_is_no_mask() -> None:
     assert values(mask_of(with_alpha(255, 0, 255), None)) == [0, 255, 0]
 

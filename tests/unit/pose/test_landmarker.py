@@ -6,10 +6,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import skimage.data
+from PIL import Image
 
+from config.schema import PoseEstimatorConfig
 from deployments.pose import landmarker
 from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.landmarker import landmarker_model
+from deployments.pose.mediapipe import MediaPipeDetector
 
 
 @pytest.fixture
@@ -26,6 +30,10 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_made_as_it_was_made_before(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = MediaPipeDetector(PoseEstimatorConfig())
+    (astronaut,) = detector.detect(Image.fromarray(skimage.data.astronaut()))
+    detector.close()
+    assert astronaut.body[0] == pytest.approx((222.7 / 512, 128 / 512), abs=0.02)  # the nose
     made = landmarker_model()
     assert made.is_relative_to(empty_cache)
     assert list(made.parent.iterdir()) == [made]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,3 +53,9 @@ def told(response: httpx.Response) -> list[Told]:
         data = json.loads(fields["data"]) if "data" in fields else None
         events.append(Told(fields.get("event"), data, fields.get("")))
     return events
+
+
+async def read_into(seen: list[object], events: AsyncIterator[object]) -> None:
+    """All of them, so that those before a failure are seen too."""
+    async for event in events:
+        seen.append(event)  # noqa: PERF401

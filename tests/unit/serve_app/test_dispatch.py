@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -37,8 +39,9 @@ from deployments.errors import (
     Overloaded,
     ReplicaLost,
 )
-from deployments.types import ImageRequest, ImageResult
+from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Skeleton
 from serve_app.dispatch import Dispatcher
+from tests.unit.serve_app.samples import read_into
 
 pytestmark = pytest.mark.anyio
 
@@ -79,29 +82,58 @@ class Response:
         self._outcome = outcome
         self.cancelled = False
 
-    def __await__(self) -> Generator[Any, None, ImageResult]:
+    def __await__(self) -> Generator[Any, None, object]:
         yield from asyncio.sleep(3600 if self._outcome is NEVER else 0).__await__()
         if isinstance(self._outcome, Exception):
             raise self._outcome
-        assert isinstance(self._outcome, ImageResult)
         return self._outcome
 
     def cancel(self) -> None:
         self.cancelled = True
 
 
+class Stream:
+    """What `.remote()` returns of a handle that streams: its events in turn, cancellable."""
+
+    def __init__(self, events: list[object]) -> None:
+        self._events = list(events)
+        self.cancelled = False
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> object:
+        await asyncio.sleep(3600 if self._events[:1] == [NEVER] else 0)
+        if not self._events:
+            raise StopAsyncIteration
+        event = self._events.pop(0)
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class Handle:
-    """Answers with `outcomes` in turn; its `generate` is a method with `.remote`, as a DeploymentHandle's is."""
+    """Answers with `outcomes` in turn; its methods have a `.remote`, as a DeploymentHandle's do."""
 
     def __init__(self, outcomes: list[object]) -> None:
         self._outcomes = outcomes
-        self.generate = self
-        self.requests: list[ImageRequest] = []
-        self.responses: list[Response] = []
+        self._response: Callable[[Any], Response | Stream] = Response
+        self.generate = self.draw = self
+        self.requests: list[object] = []
+        self.responses: list[Response | Stream] = []
 
-    def remote(self, request: ImageRequest) -> Response:
-        self.requests.append(request)
-        self.responses.append(Response(self._outcomes.pop(0)))
+    def options(self, *, stream: bool) -> Handle:
+        assert stream
+        streaming = copy.copy(self)  # of the same lists
+        streaming.stream, streaming._response = streaming, Stream
+        return streaming
+
+    def remote(self, *request: object) -> Response | Stream:
+        self.requests.append(request if len(request) > 1 else request[0])
+        self.responses.append(self._response(self._outcomes.pop(0)))
         return self.responses[-1]
 
 
@@ -127,11 +159,11 @@ class Cluster:
         return self.handles[-1]
 
     @property
-    def requests(self) -> list[ImageRequest]:
+    def requests(self) -> list[object]:
         return [request for handle in self.handles for request in handle.requests]
 
     @property
-    def responses(self) -> list[Response]:
+    def responses(self) -> list[Response | Stream]:
         return [response for handle in self.handles for response in handle.responses]
 
 
@@ -364,3 +396,163 @@ async def test_whatever_else_ray_raises_is_an_error_of_ours(cluster: Cluster, di
     cluster.outcomes = [TaskCancelledError(), TaskCancelledError()]
     with pytest.raises(EaselError):
         await dispatcher.generate(ROUTE, request())
+
+
+def steps(*numbers: int) -> list[object]:
+    return [Progress(step=number, steps=3) for number in numbers]
+
+
+class TestStream:
+    @staticmethod
+    async def events(dispatcher: Dispatcher, seconds: float = SECONDS) -> list[object]:
+        async with aclosing(dispatcher.stream(ROUTE, request(seconds))) as events:
+            return [event async for event in events]
+
+    async def test_tells_what_the_replica_tells(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[*steps(0, 1, 2, 3), RESULT]]
+        assert await self.events(dispatcher) == [*steps(0, 1, 2, 3), RESULT]
+        assert cluster.searches == ["sdxl"]
+        assert len(cluster.requests) == 1
+
+    async def test_tells_each_event_before_the_next_is_there(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[*steps(0), NEVER]]
+        async with aclosing(dispatcher.stream(ROUTE, request())) as events:
+            assert [await anext(events)] == steps(0)
+
+    @pytest.mark.parametrize("lost", LOST, ids=lambda lost: type(lost).__name__)
+    async def test_is_begun_again_once_and_tells_no_step_twice(
+        self, lost: Exception, cluster: Cluster, dispatcher: Dispatcher
+    ) -> None:
+        preview = Progress(step=2, steps=3, preview=b"preview")
+        cluster.outcomes = [[*steps(0, 1), lost], [*steps(0, 1), preview, *steps(3), RESULT]]
+        assert await self.events(dispatcher) == [*steps(0, 1), preview, *steps(3), RESULT]
+        first, second = cluster.requests
+        assert first is second
+        assert cluster.responses[0].cancelled
+
+    @pytest.mark.parametrize("told", [[], [0, 1]])
+    async def test_is_begun_no_third_time(self, told: list[int], cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[*steps(*told), ActorDiedError()], [ActorDiedError()], [RESULT]]
+        seen: list[object] = []
+        with pytest.raises(ReplicaLost):
+            await read_into(seen, dispatcher.stream(ROUTE, request()))
+        assert seen == steps(*told)
+        assert len(cluster.requests) == 2
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (remote(InvalidRequest("Not so.", param="mask")), InvalidRequest),
+            (remote(OutOfMemory("Too large.")), OutOfMemory),
+            (remote(ValueError("otter")), GenerationFailed),
+            (BackPressureError(10, 10), Overloaded),
+            (DeploymentUnavailableError(DeploymentID("Diffusion", "sdxl")), ModelUnavailable),
+        ],
+        ids=lambda value: getattr(value, "__name__", type(value).__name__),
+    )
+    @pytest.mark.parametrize("told", [[], [0, 1]])
+    async def test_fails_in_our_own_words(
+        self, told: list[int], error: Exception, expected: type[EaselError], cluster: Cluster, dispatcher: Dispatcher
+    ) -> None:
+        cluster.outcomes = [[*steps(*told), error]]
+        seen: list[object] = []
+        with pytest.raises(EaselError) as raised:
+            await read_into(seen, dispatcher.stream(ROUTE, request()))
+        assert type(raised.value) is expected
+        assert "otter" not in raised.value.message
+        assert seen == steps(*told)
+        assert len(cluster.requests) == 1
+
+    async def test_of_an_unavailable_deployment_looks_it_up_anew(
+        self, cluster: Cluster, dispatcher: Dispatcher
+    ) -> None:
+        cluster.outcomes = [[RayServeException("gone")], [RESULT]]
+        with pytest.raises(ModelUnavailable):
+            await self.events(dispatcher)
+        assert await self.events(dispatcher) == [RESULT]
+        assert cluster.searches == ["sdxl", "sdxl"]
+
+    @pytest.mark.parametrize("told", [[], [0, 1]])
+    async def test_ends_at_the_deadline_and_cancels_the_work(
+        self, told: list[int], cluster: Cluster, dispatcher: Dispatcher
+    ) -> None:
+        cluster.outcomes = [[*steps(*told), NEVER]]
+        with pytest.raises(DeadlineExceeded, match="paint did not answer"):
+            await self.events(dispatcher, seconds=0.1)
+        assert cluster.responses[0].cancelled
+        assert len(cluster.requests) == 1
+
+    async def test_shares_one_deadline_between_both_tries(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[ActorDiedError()], [NEVER]]
+        with pytest.raises(DeadlineExceeded):
+            await self.events(dispatcher, seconds=0.1)
+        assert cluster.responses[1].cancelled
+
+    async def test_is_not_begun_after_the_deadline(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[RESULT]]
+        with pytest.raises(DeadlineExceeded):
+            await self.events(dispatcher, seconds=-1)
+        assert cluster.requests == []
+
+    async def test_that_is_closed_cancels_the_work(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[*steps(0, 1), RESULT]]
+        async with aclosing(dispatcher.stream(ROUTE, request())) as events:
+            await anext(events)
+            assert not cluster.responses[0].cancelled
+        assert cluster.responses[0].cancelled
+
+    async def test_whose_reader_is_cancelled_cancels_the_work(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [[*steps(0), NEVER]]
+        reader = asyncio.create_task(self.events(dispatcher))
+        await until(lambda: cluster.responses != [])
+        await asyncio.sleep(0.01)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        assert cluster.responses[0].cancelled
+
+
+class TestSkeleton:
+    SOURCE = PoseSource(photo=b"photo")
+    SKELETON = Skeleton(picture=b"skeleton", width=64, height=32)
+
+    async def drawn(self, dispatcher: Dispatcher, seconds: float = SECONDS) -> Skeleton:
+        return await dispatcher.draw_skeleton("pose", self.SOURCE, 64, 32, time.time() + seconds)
+
+    async def test_is_drawn_by_the_application(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [self.SKELETON]
+        assert await self.drawn(dispatcher) is self.SKELETON
+        assert (cluster.searches, cluster.requests) == (["pose"], [(self.SOURCE, 64, 32)])
+
+    async def test_is_drawn_again_once(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [ActorDiedError(), self.SKELETON, ActorDiedError(), ActorDiedError()]
+        assert await self.drawn(dispatcher) is self.SKELETON
+        with pytest.raises(ReplicaLost, match="The replica of The pose estimator was lost"):
+            await self.drawn(dispatcher)
+        assert len(cluster.requests) == 4
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (remote(InvalidRequest("No person.", code="no_pose_found", param="image")), InvalidRequest),
+            (remote(ValueError("otter")), GenerationFailed),
+            (BackPressureError(10, 10), Overloaded),
+            (RayServeException("no such application"), ModelUnavailable),
+        ],
+        ids=lambda value: getattr(value, "__name__", type(value).__name__),
+    )
+    async def test_fails_in_our_own_words(
+        self, error: Exception, expected: type[EaselError], cluster: Cluster, dispatcher: Dispatcher
+    ) -> None:
+        cluster.outcomes = [error]
+        with pytest.raises(EaselError) as raised:
+            await self.drawn(dispatcher)
+        assert type(raised.value) is expected
+        assert (raised.value.code == "no_pose_found") == (expected is InvalidRequest)
+        assert len(cluster.requests) == 1
+
+    async def test_takes_no_longer_than_allowed(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [NEVER]
+        with pytest.raises(DeadlineExceeded, match="The pose estimator did not answer"):
+            await self.drawn(dispatcher, seconds=0.1)
+        assert cluster.responses[0].cancelled

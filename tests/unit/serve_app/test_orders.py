@@ -14,7 +14,7 @@ from config.schema import IngressSettings, ModelRoute
 from deployments.errors import EaselError, ImageRejected, InvalidRequest, ModelUnavailable, NotFound, TooLarge
 from deployments.types import MAX_SEED, ImageResult, Person, PoseSource, Progress
 from serve_app.orders import Order, accept, complete, stream
-from tests.unit.serve_app.samples import photo
+from tests.unit.serve_app.samples import photo, read_into
 
 if TYPE_CHECKING:
     from tests.unit.serve_app.conftest import FakeBackend
@@ -205,7 +205,8 @@ class TestPose:
         ],
     )
     async def test_is_drawn_and_guides(self, changed: dict[str, Any], source: PoseSource, backend: FakeBackend) -> None:
-        asked = order(**changed, size=(128, 64), pose_strength=0.7, pose_end=0.4)
+        unused = {"mask": photo(), "strength": 0.5}
+        asked = order(**changed, **unused, size=(128, 64), pose_strength=0.7, pose_end=0.4)
         accepted = await accept(asked, backend, "r")
         assert backend.poses == [(source, 128, 64)]
         (request,) = accepted.requests
@@ -337,10 +338,10 @@ class TestStream:
 
     async def test_that_fails_tells_what_was_before_and_cancels_the_other_pictures(self, backend: FakeBackend) -> None:
         backend.failure, backend.failing_seed = ModelUnavailable("gone"), 2
-        events = []
+        events: list[object] = []
+        accepted = await accept(order(count=2, steps=1), backend, "r")
         with pytest.raises(ModelUnavailable):
-            async for event in stream(await accept(order(count=2, steps=1), backend, "r"), backend):
-                events.append(event)
+            await read_into(events, stream(accepted, backend))
         assert (1, Progress(step=1, steps=1)) in events
-        assert not any(isinstance(event, ImageResult) for _, event in events)
+        assert "ImageResult" not in repr(events)
         assert (backend.cancelled, backend.closed_streams) == ([1], 2)

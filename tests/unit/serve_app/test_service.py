@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,15 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from config.schema import ImageStoreConfig, IngressConfig, IngressSettings
-from deployments.errors import DeadlineExceeded, ModelUnavailable, StoreUnavailable
-from deployments.types import ImageRequest, ImageResult
+from deployments.errors import DeadlineExceeded, ImageRejected, ModelUnavailable, StoreUnavailable
+from deployments.types import ImageRequest, ImageResult, PoseSource, Progress
 from serve_app import errors
 from serve_app import service as service_module
 from serve_app.backend import ModelState
 from serve_app.images import routes
 from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE
 from serve_app.service import Service
+from tests.unit.serve_app.samples import photo
 
 pytestmark = pytest.mark.anyio
 
@@ -121,23 +124,66 @@ async def test_replicas_with_one_store_serve_each_others_links(
     assert (await client.get(await another.keep(b"picture", "png", BASE))).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("ready", "expected"), [(False, ModelUnavailable), (True, DeadlineExceeded)], ids=["loading", "too slow"]
-)
-async def test_a_time_that_ran_out_is_told_from_a_model_that_is_not_there(
-    ready: bool, expected: type[Exception], service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def too_late(*_: object) -> ImageResult:
+POSED: dict[str, Any] = {
+    "models": [*SETTINGS["models"], {"name": "posed", "application": "posed", "family": "sdxl-pose"}],
+    "default_model": "paint",
+    "pose": {"model": "posed", "application": "skeletons"},
+}
+REQUEST = ImageRequest(request_id="r", model="paint", prompt="otter", width=64, height=64, seed=7, deadline=0)
+SOURCE = PoseSource(photo=b"photo")
+
+
+async def generate(service: Service) -> object:
+    return await service.generate(service.settings().models[0], REQUEST)
+
+
+async def stream(service: Service) -> object:
+    return [event async for event in service.stream(service.settings().models[0], REQUEST)]
+
+
+async def draw_skeleton(service: Service) -> object:
+    pose = service.settings().pose
+    assert pose is not None
+    return await service.draw_skeleton(pose, SOURCE, 64, 32, 5.0)
+
+
+class LateDispatcher:
+    """Whose every answer comes too late."""
+
+    async def generate(self, *_: object) -> ImageResult:
         raise DeadlineExceeded("too late")
 
-    service.configure(SETTINGS)
-    monkeypatch.setattr(service._dispatcher, "generate", too_late)
-    monkeypatch.setattr(
-        service_module, "readiness", lambda _: {"paint": ModelState(ready=ready, description="deploying")}
-    )
-    request = ImageRequest(request_id="1", model="paint", prompt="a", width=64, height=64, seed=1, deadline=0)
-    with pytest.raises(expected):
-        await service.generate(service.settings().models[0], request)
+    draw_skeleton = generate
+
+    async def stream(self, *_: object) -> AsyncIterator[Progress]:
+        yield Progress(step=0, steps=1)
+        raise DeadlineExceeded("too late")
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"paint": False, "skeletons": True}, (ModelUnavailable, ModelUnavailable, DeadlineExceeded)),
+        ({"paint": True, "skeletons": False}, (DeadlineExceeded, DeadlineExceeded, ModelUnavailable)),
+        ({"paint": True, "skeletons": True}, (DeadlineExceeded,) * 3),
+        ({}, (DeadlineExceeded,) * 3),
+    ],
+    ids=["model loading", "pose estimator loading", "too slow", "unknown"],
+)
+async def test_a_time_that_ran_out_is_told_from_an_application_that_is_not_there(
+    states: dict[str, bool],
+    expected: tuple[type[Exception], ...],
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service.configure(POSED)
+    monkeypatch.setattr(service, "_dispatcher", LateDispatcher())
+    told = {name: ModelState(ready=ready, description="deploying") for name, ready in states.items()}
+    monkeypatch.setattr(service_module, "readiness", lambda _: told)
+    for call, error in zip((generate, stream, draw_skeleton), expected, strict=True):
+        with pytest.raises(error) as raised:
+            await call(service)
+        assert ("deploying" in str(raised.value)) == (error is ModelUnavailable)
 
 
 async def test_the_event_loop_is_free_while_a_picture_is_kept(
@@ -230,12 +276,44 @@ async def test_readiness_asks_about_the_configured_models(service: Service, monk
     assert await service.readiness() == {"paint": ModelState(True, "sdxl")}
 
 
-async def test_requests_go_through_the_dispatcher(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def dispatch(*arguments: object) -> object:
-        return arguments
+class TestDispatch:
+    """Requests go through the dispatcher."""
 
-    monkeypatch.setattr(service._dispatcher, "generate", dispatch)
-    service.configure(SETTINGS)
-    (route,) = service.settings().models
-    asked = ImageRequest(request_id="r", model="paint", prompt="otter", width=64, height=64, seed=7, deadline=0)
-    assert await service.generate(route, asked) == (route, asked)
+    async def test_of_pictures_and_skeletons(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def dispatch(*arguments: object) -> object:
+            return arguments
+
+        monkeypatch.setattr(service._dispatcher, "generate", dispatch)
+        monkeypatch.setattr(service._dispatcher, "draw_skeleton", dispatch)
+        service.configure(POSED)
+        assert await generate(service) == (service.settings().models[0], REQUEST)
+        assert await draw_skeleton(service) == ("skeletons", SOURCE, 64, 32, 5.0)
+
+    async def test_of_streams_which_are_closed_with_it(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        closed = []
+
+        async def dispatch(*arguments: object) -> AsyncIterator[object]:
+            try:
+                yield arguments
+                yield "last"
+            finally:
+                closed.append(True)
+
+        monkeypatch.setattr(service._dispatcher, "stream", dispatch)
+        service.configure(POSED)
+        assert await stream(service) == [(service.settings().models[0], REQUEST), "last"]
+        async with aclosing(service.stream(service.settings().models[0], REQUEST)) as events:
+            await anext(events)
+            assert closed == [True]
+        assert closed == [True, True]
+
+
+async def test_pictures_are_measured_beside_the_event_loop(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await service.measure(photo(9, 5), "image") == (9, 5)
+    with pytest.raises(ImageRejected) as refused:
+        await service.measure(b"no picture", "pose_image")
+    assert refused.value.param == "pose_image"
+    threads = []
+    monkeypatch.setattr(service_module, "measure", lambda *_, **__: threads.append(threading.get_ident()) or (1, 1))
+    await service.measure(b"", "image")
+    assert threads != [threading.get_ident()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
+from PIL import ExifTags, Image
 
 from deployments.errors import ImageRejected, InvalidRequest
 from deployments.types import Person, PoseSource
@@ -24,6 +25,8 @@ BLOCK_ENTROPY, OPENAI = "/v1/images/edits", "/openai/v1/images/edits"
 SDXL, POSE = "stabilityai/stable-diffusion-xl-base-1.0", "easel/stable-diffusion-xl-pose"
 SCHNELL, FILL = "black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-Fill-dev"
 IMAGE, MASK = photo(96, 64), photo(96, 64, "WEBP")
+LYING = Image.Exif()
+LYING[ExifTags.Base.Orientation] = 6
 KEYPOINTS = {"people": [{"pose_keypoints_2d": joints(x=128, y=96)}], "canvas_width": 256, "canvas_height": 384}
 JOINTS = PoseSource(people=(Person(body=((0.5, 0.25), *[None] * 17)),), canvas=(256, 384))
 
@@ -211,23 +214,27 @@ class TestPictures:
         refused(await edit(client, url, image=IMAGE, mask=b"GIF89a"), 415, code="invalid_image", param="mask")
 
 
+SIZES: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
+    (BLOCK_ENTROPY, {}, (1024, 1024)),
+    (OPENAI, {}, (96, 64)),
+    (OPENAI, {"image": photo(101, 67)}, (101, 67)),
+    (OPENAI, {"image": photo(101, 67), "model": FILL}, (101, 67)),
+    (OPENAI, {"image": photo(101, 67), "model": POSE}, (96, 64)),
+    (BLOCK_ENTROPY, {"user": "cn"}, (1024, 1024)),
+    (BLOCK_ENTROPY, {"user": "cn", "size": "auto"}, (96, 64)),
+]
+SIZES_OF_BOTH: list[tuple[dict[str, Any], tuple[int, int]]] = [
+    ({"size": "auto", "image": photo(101, 67)}, (101, 67)),
+    ({"size": "auto", "image": photo(101, 67, "JPEG", exif=LYING)}, (67, 101)),
+    ({"size": "auto", "image": photo(512, 1024), "model": "small"}, (256, 512)),
+    ({"size": "1000x527", "model": FILL}, (992, 512)),
+    ({"size": "512x768"}, (512, 768)),
+]
+
+
 @pytest.mark.parametrize(
-    ("url", "fields", "size"),
-    [
-        (BLOCK_ENTROPY, {}, (1024, 1024)),
-        (OPENAI, {}, (96, 64)),
-        (OPENAI, {"image": photo(101, 67)}, (101, 67)),
-        (OPENAI, {"image": photo(101, 67), "model": FILL}, (101, 67)),
-        *[(url, {"size": "auto", "image": photo(101, 67)}, (101, 67)) for url in (BLOCK_ENTROPY, OPENAI)],
-        *[(url, {"size": "auto", "image": photo(512, 1024), "model": "small"}, (256, 512)) for url in (BLOCK_ENTROPY, OPENAI)],
-        *[(url, {"size": "auto", "image": photo(67, 101, exif=b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0")}, (101, 67)) for url in (BLOCK_ENTROPY, OPENAI)],
-        *[(url, {"size": "1000x527", "model": FILL}, (992, 512)) for url in (BLOCK_ENTROPY, OPENAI)],
-        *[(url, {"size": "512x768"}, (512, 768)) for url in (BLOCK_ENTROPY, OPENAI)],
-        (OPENAI, {"image": photo(101, 67), "model": POSE}, (96, 64)),
-        (BLOCK_ENTROPY, {"user": "cn"}, (1024, 1024)),
-        (BLOCK_ENTROPY, {"user": "cn", "size": "auto"}, (96, 64)),
-    ],
-)  # fmt: skip
+    ("url", "fields", "size"), SIZES + [(url, *each) for url in (BLOCK_ENTROPY, OPENAI) for each in SIZES_OF_BOTH]
+)
 async def test_size(
     url: str, fields: dict[str, Any], size: tuple[int, int], client: httpx.AsyncClient, backend: FakeBackend
 ) -> None:

@@ -1,0 +1,139 @@
+"""From a request to a model's inputs. What a model sees in the end, and what leaves, is in test_diffusion.py."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from config.schema import Family, ModelSettings, Preset, Presets
+from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
+from deployments.imaging.canvas import REPAINT
+from deployments.models.registry import FAMILIES
+from deployments.preparation import Preparation, prepare, warm_up_inputs
+from deployments.types import ImageRequest, PoseGuidance
+
+NAMES = ("smooth", "standard", "hd", "low", "medium", "high")
+SETTINGS = ModelSettings(presets=Presets(**dict.fromkeys(NAMES, Preset(steps=20, guidance_scale=5.0))))
+
+
+def png(mode: str = "RGB", size: tuple[int, int] = (32, 16), colour: Any = 0) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def prepared(family: Family = "sdxl", **changed: Any) -> Preparation:
+    values = {"request_id": "r", "model": "toy", "prompt": "otter", "width": 32, "height": 16, "seed": 7}
+    request = ImageRequest(**{**values, "deadline": time.time() + 30, **changed})
+    return prepare(request, SETTINGS, family)
+
+
+HALF_TRANSPARENT = png("RGBA", colour=(255, 0, 0, 128))
+
+
+class TestStrength:
+    @pytest.mark.parametrize(
+        ("changed", "strength"),
+        [
+            ({"image": png()}, 0.6),
+            ({"image": png(), "mask": png("L")}, 1.0),
+            ({"image": HALF_TRANSPARENT}, 1.0),
+            ({"image": png("RGBA", colour=(0, 0, 0, 255))}, 0.6),
+            ({"image": png(), "strength": 0.25}, 0.25),
+            ({"image": png(), "mask": png("L"), "strength": 0.25}, 0.25),
+        ],
+    )
+    def test_is_all_of_a_mask_and_some_of_a_picture(self, changed: dict[str, Any], strength: float) -> None:
+        assert prepared(**changed).inputs.strength == strength
+
+    @pytest.mark.parametrize("steps", range(1, 101))
+    def test_that_is_told_to_be_the_least_is_enough_and_less_is_not(self, steps: int) -> None:
+        with pytest.raises(InvalidRequest, match=f"of {steps} steps leaves none") as refused:
+            prepared(image=png(), steps=steps, strength=0.99 / steps)
+        assert refused.value.param == "strength"
+        least = float(refused.value.message.split("at least ")[1].split()[0])
+        inputs = prepared(image=png(), steps=steps, strength=least).inputs
+        assert int(inputs.steps * inputs.strength) >= 1
+
+    def test_must_leave_a_step_of_the_preset_and_by_default_too(self) -> None:
+        with pytest.raises(InvalidRequest, match=r"0\.04 of 20 steps leaves none; at least 0\.05"):
+            prepared(image=png(), strength=0.04)
+        with pytest.raises(InvalidRequest, match=r"0\.6 of 1 steps leaves none"):
+            prepared(image=png(), steps=1)
+
+    def test_of_nothing_is_no_matter(self) -> None:
+        assert prepared(strength=0.001).inputs.image is None
+
+
+class TestFill:
+    @pytest.mark.parametrize("image", [png(), png("RGBA", colour=(255, 0, 0, 255)), png("L")])
+    def test_without_anything_to_repaint_is_refused(self, image: bytes) -> None:
+        with pytest.raises(
+            InvalidRequest, match=r"^mask: toy does inpainting; send a mask, or an image with"
+        ) as refused:
+            prepared("flux-fill", image=image)
+        assert (refused.value.code, refused.value.param) == ("unsupported_capability", "mask")
+
+    @pytest.mark.parametrize("changed", [{"image": png(), "mask": png("L", colour=255)}, {"image": HALF_TRANSPARENT}])
+    def test_with_a_mask_has_it(self, changed: dict[str, Any]) -> None:
+        inputs = prepared("flux-fill", **changed).inputs
+        assert inputs.mask is not None
+        assert (inputs.strength, inputs.mask.size) == (1.0, (32, 16))
+
+    def test_of_any_size_works_on_sixteens(self) -> None:
+        result = prepared("flux-fill", image=png(size=(33, 17)), mask=png("L", (33, 17)), width=33, height=17)
+        assert (result.inputs.width, result.inputs.height) == (48, 32)
+        assert result.canvas is not None
+        assert (result.canvas.width, result.canvas.height) == (33, 17)
+
+
+def test_a_mask_is_read_as_the_request_says() -> None:
+    mask = png("RGBA", colour=(255, 255, 255, 255))
+    read = [prepared(image=png(), mask=mask, mask_reads=reading).inputs.mask for reading in ("alpha", "white")]
+    # decode() takes an alpha channel that hides nothing for none, so that both readings see white.
+    assert [np.unique(np.asarray(each)).tolist() for each in read] == [[255], [255]]
+    mask = png("RGBA", colour=(255, 255, 255, 0))
+    read = [prepared(image=png(), mask=mask, mask_reads=reading).inputs.mask for reading in ("alpha", "white")]
+    assert [np.unique(np.asarray(each)).tolist() for each in read] == [[255], [0]]
+
+
+def test_a_skeleton_that_is_no_picture_is_refused() -> None:
+    with pytest.raises(ImageRejected) as refused:
+        prepared("sdxl-pose", pose=PoseGuidance(skeleton=b"no picture"))
+    assert refused.value.param == "pose_image"
+
+
+def test_previews_are_told_to_the_model() -> None:
+    assert prepared(partial_images=3).inputs.previews == 3
+
+
+def test_nothing_is_decoded_after_the_deadline() -> None:
+    with pytest.raises(DeadlineExceeded):
+        prepared(deadline=time.time() - 1, image=b"no picture")
+
+
+@pytest.mark.parametrize(
+    ("family", "given"),
+    [("sdxl", set()), ("sdxl-pose", {"skeleton"}), ("flux-schnell", set()), ("flux-fill", {"image", "mask"})],
+)
+def test_warming_up_gives_each_family_what_it_needs(family: Family, given: set[str]) -> None:
+    inputs = warm_up_inputs("48x32", family)
+    pictures = {name: getattr(inputs, name) for name in ("image", "mask", "skeleton")}
+    assert {name for name, picture in pictures.items() if picture is not None} == given
+    assert {(picture.mode, picture.size) for name, picture in pictures.items() if name in given} <= {
+        ("RGB", (48, 32)),
+        ("L", (48, 32)),
+    }
+    assert (inputs.width, inputs.height, inputs.steps, inputs.strength) == (48, 32, 1, 1.0)
+    if inputs.mask is not None:
+        assert inputs.mask.getextrema() == (REPAINT, REPAINT)
+
+
+def test_every_family_can_be_warmed_up() -> None:
+    for family in FAMILIES:
+        assert warm_up_inputs("64x64", family).prompt
