@@ -105,7 +105,7 @@ def _tell_until_ready(file: ServeFile, serve: subprocess.Popen[bytes]) -> bool:
             return True
         if "deploy failed" in states.values():
             return False
-        time.sleep(0.5)
+        time.sleep(1)  # each asks the controller, on a machine that is busy starting
     return False
 
 

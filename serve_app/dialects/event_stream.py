@@ -39,11 +39,7 @@ class EventStream(StreamingResponse):
 
 async def open_stream(events: AsyncGenerator[Event, None], headers: dict[str, str]) -> EventStream:
     """Waits for the first event; raises what is raised before it."""
-    try:
-        first = await anext(events)
-    except BaseException:
-        await events.aclose()
-        raise
+    first = await anext(events)  # a generator that raises is closed
     return EventStream(first, events, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
 
 

@@ -160,7 +160,8 @@ def test_curl_of_the_readme(service: LiveService, tmp_path: Path) -> None:
         assert_shows_a_picture(printed, (256, 256))
 
 
-def test_python_of_the_readme(service: LiveService, tmp_path: Path) -> None:
+def test_python_of_the_readme(service: LiveService, tmp_path: Path, person: Path) -> None:
+    shutil.copy(person, tmp_path / "photo.png")
     programs = blocks("python")
     assert programs
     for program in programs:

@@ -68,8 +68,9 @@ def assert_refused(response: httpx.Response, status: int, param: str | None = No
         ('"prompt": "a", "output_format": "svg"', 400, "output_format", "png"),
         ('"prompt": "a", "output_compression": 101', 400, "output_compression", "100"),
         ('"prompt": "a", "background": "transparent"', 400, "background", ""),
-        ('"prompt": "a", "stream": true', 400, "stream", ""),
-        ('"prompt": "a", "partial_images": 1', 400, "partial_images", ""),
+        ('"prompt": "a", "stream": 1', 400, "stream", ""),
+        ('"prompt": "a", "partial_images": 4', 400, "partial_images", ""),
+        ('"prompt": "a", "stream": true, "size": "7x7"', 400, "size", ""),
         ('"prompt": "a", "model": "dall-e-9"', 404, "model", MODEL),
     ],
 )

@@ -114,7 +114,12 @@ def test_every_parameter_reaches_the_model(client: httpx.Client) -> None:
 
 def test_models_by_name_and_alias(client: httpx.Client) -> None:
     names = [model["id"] for model in client.get("/v1/models").json()["data"]]
-    assert names == ["stabilityai/stable-diffusion-xl-base-1.0"]
+    assert names == [
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "black-forest-labs/FLUX.1-schnell",
+        "black-forest-labs/FLUX.1-Fill-dev",
+        "easel/stable-diffusion-xl-pose",
+    ]
     assert client.get(f"/v1/models/{names[0]}").json()["capabilities"]
     for model in (names[0], "be-stable-diffusion-xl-base-1.0", "BE-Stable-Diffusion-XL-base-1.0"):
         assert b64_picture(client, model=model, seed=1) == b64_picture(client, seed=1)

@@ -5,12 +5,12 @@ import sys
 from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper
 
 wrapper = DallEAPIWrapper(
-    model_name="stabilityai/stable-diffusion-xl-base-1.0",
+    model="stabilityai/stable-diffusion-xl-base-1.0",
     n=2,
     size="256x256",
     quality="low",
     separator=" ",
-    openai_api_key="any",
-    openai_api_base=f"{sys.argv[1]}/openai/v1",
+    api_key="any",
+    base_url=f"{sys.argv[1]}/openai/v1",
 )
 print(wrapper.run("a red circle"))
