@@ -23,6 +23,7 @@ from serve_app.dialects import automatic1111_settings
 from serve_app.dialects.automatic1111_settings import AUTOMATIC, OptionsBody
 from serve_app.dialects.fields import (
     IGNORED_PARAMETERS_HEADER,
+    PROMPT_MEANING,
     GuidanceScale,
     NegativePrompt,
     OrNull,
@@ -52,11 +53,7 @@ class TextToImageBody(WireModel):
         json_schema_extra={"examples": [{"prompt": "A cute baby sea otter", "steps": 20, "width": 512, "height": 512}]}
     )
 
-    prompt: Prompt = Field(
-        description="What the picture shows. `word(1.5)`, `(some words)0.5` and `(some words:1.3)` weigh words, from 0 "
-        "to 2, where the model takes it; `\\(` is a parenthesis.",
-        examples=["A cute baby sea otter"],
-    )
+    prompt: Prompt = Field(description=PROMPT_MEANING, examples=["A cute baby sea otter"])
     model: str | None = Field(
         default=None,
         description="A `title` from `sd-models`; by default as `override_settings` says, else the service's choice.",
@@ -68,7 +65,7 @@ class TextToImageBody(WireModel):
         examples=[{"sd_model_checkpoint": "stabilityai/stable-diffusion-xl-base-1.0"}],
     )
     negative_prompt: OrNull[NegativePrompt] = Field(
-        default="", description="What the picture must not show.", examples=["blurry"]
+        default="", description="What the picture must not show, in up to 4,000 characters.", examples=["blurry"]
     )
     width: Side | None = Field(
         default=None, description="In pixels, within the model's limits; by default the model's own.", examples=[512]

@@ -49,8 +49,22 @@ def _sized(value: str) -> str:
 OrNull = Annotated[T, _OrNull()]
 
 # A length limit is also what makes pydantic refuse lone surrogates, which no encoder of ours could write out again.
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
-NegativePrompt = Annotated[str, StringConstraints(strip_whitespace=True, max_length=4000)]
+# It counts after trimming, which a JSON schema cannot say, so there it is left out.
+MAX_PROMPT_CHARACTERS = 4000
+Prompt = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT_CHARACTERS),
+    WithJsonSchema({"type": "string", "minLength": 1}),
+]
+NegativePrompt = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=MAX_PROMPT_CHARACTERS),
+    WithJsonSchema({"type": "string"}),
+]
+PROMPT_MEANING = (
+    "What the picture shows, in up to 4,000 characters after trimming. `word(1.5)`, `(some words)0.5` and "
+    "`(some words:1.3)` weigh words, from 0 to 2; `\\(` is a parenthesis."
+)
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Size = Annotated[str, AfterValidator(_sized), WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN})]
 Steps = Annotated[int, Field(ge=1, le=100)]

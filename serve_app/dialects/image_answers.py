@@ -86,6 +86,7 @@ class PictureEvent(BaseModel):
     quality: str = Field(description="As asked for.")
     background: Literal["opaque"] = Field(description="Always opaque.")
     output_format: OutputFormat = Field(description="The format of the picture file.")
+    index: int = Field(description="Which of the pictures, from 0.")
 
 
 class PartialImageEvent(PictureEvent):
@@ -159,7 +160,7 @@ async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Back
     shown = [0] * len(accepted.requests)
     async with aclosing(stream(accepted, backend)) as told:
         async for index, event in told:
-            common = {"created_at": int(time.time()), **_described(body, accepted)}
+            common = {"index": index, "created_at": int(time.time()), **_described(body, accepted)}
             if isinstance(event, ImageResult):
                 yield CompletedEvent(
                     type=f"{kind}.completed",

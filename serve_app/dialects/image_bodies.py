@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field
 from deployments.errors import InvalidRequest
 from deployments.types import OutputFormat, PoseSource, Quality
 from serve_app.dialects.fields import (
+    PROMPT_MEANING,
     GuidanceScale,
     NegativePrompt,
     OrNull,
@@ -31,11 +32,7 @@ from serve_app.orders import Order
 class ImageBody(WireModel, ABC):
     """A picture to make."""
 
-    prompt: Prompt = Field(
-        description="What the picture shows. `word(1.5)`, `(some words)0.5` and `(some words:1.3)` weigh words, from 0 "
-        "to 2, where the model takes it; `\\(` is a parenthesis.",
-        examples=["A cute baby sea otter"],
-    )
+    prompt: Prompt = Field(description=PROMPT_MEANING, examples=["A cute baby sea otter"])
     model: str | None = Field(
         default=None,
         description="A name or alias from `GET /v1/models`; by default the service's own choice.",
@@ -47,7 +44,7 @@ class ImageBody(WireModel, ABC):
     negative_prompt: OrNull[NegativePrompt] = Field(
         default="",
         validation_alias=AliasChoices("negative_prompt", "negprompt"),
-        description="What the picture must not show; also taken as `negprompt`.",
+        description="What the picture must not show, in up to 4,000 characters; also taken as `negprompt`.",
         examples=["blurry"],
     )
     quality: OrNull[Quality] = Field(

@@ -25,7 +25,7 @@ _Side: TypeAlias = Annotated[int, Field(ge=1, le=2**16)]
 
 
 class KeypointsPerson(BaseModel):
-    """One person: x, y and confidence of each joint in turn; a confidence of 0 means that the joint is not seen."""
+    """One person: x, y and confidence of each joint in turn; a joint with a confidence of 0 or less is not seen."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -108,7 +108,7 @@ KeypointsField = Annotated[Keypoints, BeforeValidator(_parsed)]
 def _points(numbers: Sequence[float | None], width: int | None, height: int | None) -> tuple[Point | None, ...]:
     points: list[Point | None] = []
     for x, y, confidence in zip(*[iter(numbers)] * 3, strict=True):
-        if x is None or y is None or not confidence:
+        if x is None or y is None or not confidence or confidence < 0:
             points.append(None)
         else:
             point = x / (width or 1), y / (height or 1)

@@ -18,6 +18,7 @@ from deployments.types import MAX_SEED
 from serve_app.backend import Backend
 from serve_app.dialects.fields import (
     IGNORED_PARAMETERS_HEADER,
+    PROMPT_MEANING,
     GuidanceScale,
     NegativePrompt,
     OrNull,
@@ -58,13 +59,9 @@ class GenerationBody(WireModel):
         description="A name or alias from `GET /v1/models`; also taken as `model_name`.",
         examples=["black-forest-labs/FLUX.1-schnell"],
     )
-    prompt: Prompt = Field(
-        description="What the picture shows. `word(1.5)`, `(some words)0.5` and `(some words:1.3)` weigh words, from 0 "
-        "to 2, where the model takes it; `\\(` is a parenthesis.",
-        examples=["A cute baby sea otter"],
-    )
+    prompt: Prompt = Field(description=PROMPT_MEANING, examples=["A cute baby sea otter"])
     negative_prompt: OrNull[NegativePrompt] = Field(
-        default="", description="What the picture must not show.", examples=["blurry"]
+        default="", description="What the picture must not show, in up to 4,000 characters.", examples=["blurry"]
     )
     width: OrNull[Side] = Field(default=1024, description="In pixels, within the model's limits.", examples=[1024])
     height: OrNull[Side] = Field(default=1024, description="In pixels, within the model's limits.", examples=[1024])

@@ -7,6 +7,7 @@ what a form says of a file's name and type is not looked at.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from serve_app.errors import BODY_EXPECTED
 Body = TypeVar("Body", bound=WireModel)
 
 MAX_FILES = 20
+_LIST_SUFFIX = re.compile(r"\[\d*\]$")  # image[], as OpenAI's SDKs write it, and image[0], as others do
 MAX_TEXT_BYTES = 2**31  # of a field: a picture may be base64, and the whole body has a limit of its own
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -111,7 +113,7 @@ async def _form(request: Request) -> dict[str, Any]:
         for name, value in form.multi_items():
             content = await value.read() if isinstance(value, UploadFile) else value
             if content:  # empty is what a browser sends for a field left blank
-                values[name.removesuffix("[]")].append(content)
+                values[_LIST_SUFFIX.sub("", name)].append(content)
     return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
 
 

@@ -65,14 +65,16 @@ def test_a_pose_changes_the_picture_as_strongly_as_it_is_told_to(client: httpx.C
 @pytest.mark.parametrize("model", [SDXL, POSE, SCHNELL])
 def test_weights_of_words_change_the_picture_and_their_digits_do_not(client: httpx.Client, model: str) -> None:
     plain = "a photorealistic image of a cat playing with a ball in a forest"
-    assert np.abs(picture(client, model=model, prompt=WEIGHTED) - picture(client, model=model, prompt=plain)).max() > 1
+    as_it_is = picture(client, model=model, prompt=plain)
+    # Untrained models hardly look at the text; but alone, the same text makes the same picture to the bit.
+    assert (picture(client, model=model, prompt=WEIGHTED) != as_it_is).any()
     written = "a photorealistic(1.0) image of a (cat:1) playing with a ball in a (forest)1.0"
-    assert np.abs(picture(client, model=model, prompt=written) - picture(client, model=model, prompt=plain)).max() <= 1
+    assert (picture(client, model=model, prompt=written) == as_it_is).all()
 
 
 def test_what_comes_after_77_tokens_counts(client: httpx.Client) -> None:
     long = "a cat, " * 60
-    assert np.abs(picture(client, prompt=f"{long} red") - picture(client, prompt=f"{long} blue")).max() > 1
+    assert (picture(client, prompt=f"{long} red") != picture(client, prompt=f"{long} blue")).any()
 
 
 @pytest.mark.parametrize(

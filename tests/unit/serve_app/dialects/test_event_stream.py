@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 URLS = [f"{dialect}/images/{route}" for dialect in ("/v1", "/openai/v1") for route in ("generations", "edits")]
 POSE = "easel/stable-diffusion-xl-pose"
-COMMON = {"type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
+COMMON = {"index", "type", "b64_json", "created_at", "size", "quality", "background", "output_format"}
 FAILURES = [
     (OutOfMemory("Too large."), 500, {"type": "server_error", "code": "out_of_memory", "param": None}),
     (InvalidRequest("No.", param="mask"), 400, {"type": "invalid_request_error", "code": "invalid_value", "param": "mask"}),  # noqa: E501
@@ -176,11 +176,12 @@ async def test_one_failure_of_several_pictures_ends_the_stream(client: httpx.Asy
     ],
 )
 async def test_fields_without_meaning_are_named(
-    url: str, fields: dict[str, Any], ignored: str | None, client: httpx.AsyncClient
+    url: str, fields: dict[str, Any], ignored: str | None, client: httpx.AsyncClient, backend: FakeBackend
 ) -> None:
     response = await client.post(url, json=body(url, **fields))
     assert response.status_code == 200
     assert response.headers.get("easel-ignored-parameters") == ignored
+    assert backend.requests[0].partial_images == (fields.get("partial_images", 0) if fields.get("stream", True) else 0)
 
 
 async def test_a_pose_is_told_with_the_picture(client: httpx.AsyncClient) -> None:
@@ -240,7 +241,7 @@ class TestSdk:
         assert len(previews) + len(completed) == len(events) == 6
         assert sorted(preview.partial_image_index for preview in previews) == [0, 0, 1, 1]
         assert [event.usage.output_tokens for event in completed] == [256, 256]
-        assert [event.model_extra for event in completed] == [{"seed": 4}, {"seed": 5}]
+        assert [event.model_extra for event in completed] == [{"index": 0, "seed": 4}, {"index": 1, "seed": 5}]
         assert [base64.b64decode(event.b64_json) for event in completed] == [
             backend.picture_of(request) for request in backend.requests
         ]
