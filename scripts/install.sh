@@ -46,8 +46,9 @@ if [ ! -x .venv/bin/python ]; then
     [ "$supported" = True ] || python='>=3.10,<3.14' # uv finds or fetches one
     .tools/bin/uv venv --quiet --python "$python" .venv
 fi
-install=(.tools/bin/uv pip install --python .venv/bin/python --no-progress)
-[ -t 1 ] && install=(.tools/bin/uv pip install --python .venv/bin/python)
+# Compiled once here, and not by every replica of the first start.
+install=(.tools/bin/uv pip install --python .venv/bin/python --compile-bytecode)
+[ -t 1 ] || install+=(--no-progress)
 
 say "Installing the packages of $lock"
 "${install[@]}" --no-deps --require-hashes -r "$lock"
