@@ -96,7 +96,12 @@ class PoseEstimatorConfig(Strict):
     weights: Weights | None = Field(
         default=None, description="Of dwpose and openpose, which need some; mediapipe's come in a Python package."
     )
-    max_people: PositiveInt = Field(default=8, description="The most people drawn of one picture.")
+    max_people: int = Field(default=8, ge=1, le=32, description="The most people drawn of one picture.")
+    limbs: Literal["canonical", "wide"] = Field(
+        default="canonical",
+        description="How limbs are drawn, as the ControlNet was trained: canonical: as OpenPose's own; wide: wider in "
+        "larger pictures, as xinsir/controlnet-openpose-sdxl-1.0 wants them.",
+    )
     threads: PositiveInt = Field(default=2, description="Pictures worked on at once, and CPU threads of the networks.")
     watchdog_seconds: PositiveFloat = Field(
         default=60.0, description="A picture that takes longer makes the replica unhealthy; it is then replaced."

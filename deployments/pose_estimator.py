@@ -20,10 +20,10 @@ from ray import serve
 from ray.serve import Application
 
 from config.schema import PoseEstimatorConfig
-from deployments.errors import InvalidRequest
+from deployments.errors import InvalidRequest, ModelUnavailable
 from deployments.imaging.decode import decode
 from deployments.imaging.encode import encode
-from deployments.pose.detector import load_detector
+from deployments.pose.detector import DetectorUnavailable, PoseDetector, load_detector
 from deployments.pose.skeleton import draw, fit, fit_drawing, is_recognisable
 from deployments.types import PoseSource, Skeleton
 
@@ -40,9 +40,14 @@ class PoseEstimator:
         started_at = time.monotonic()
         self._watchdog_seconds = config.watchdog_seconds
         self._working_since: dict[int, float] = {}  # by thread
-        self._detector = load_detector(config)
+        self._wide_limbs = config.limbs == "wide"
+        self._detector: PoseDetector | None = None
+        try:
+            self._detector = load_detector(config)
+            logger.info("Loaded the pose detector %s in %.1f s", config.detector, time.monotonic() - started_at)
+        except DetectorUnavailable:  # skeletons and joints need none, and no other model should be away for it
+            logger.exception("There is no pose detector: photos will be refused")
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="pose")
-        logger.info("Loaded the pose detector %s in %.1f s", config.detector, time.monotonic() - started_at)
 
     async def draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
         """The skeleton, of width × height pixels. Raises InvalidRequest (`no_pose_found`), ImageRejected, TooLarge."""
@@ -58,7 +63,8 @@ class PoseEstimator:
     def __del__(self) -> None:
         if hasattr(self, "_threads"):
             self._threads.shutdown(wait=False, cancel_futures=True)
-            self._detector.close()
+            if self._detector is not None:
+                self._detector.close()
 
     def _draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
         with self._watched():
@@ -71,11 +77,21 @@ class PoseEstimator:
                 people, canvas = source.people, source.canvas or (width, height)
             people = fit(people, canvas, width, height)
             return Skeleton(
-                width=width, height=height, picture=encode(draw(people, width, height), "png", 100), people=people
+                width=width,
+                height=height,
+                picture=encode(draw(people, width, height, wide=self._wide_limbs), "png", 100),
+                people=people,
             )
 
     def _people_in(self, photo: bytes) -> tuple[tuple[Person, ...], tuple[int, int]]:
         """The people that a photo shows, and its size."""
+        if self._detector is None:
+            raise ModelUnavailable(
+                "Poses cannot be found in photos now: the service's log says why. Send the pose itself: a skeleton "
+                "picture, or joints.",
+                code="no_pose_detector",
+                retry_after_seconds=60,
+            )
         picture = decode(photo, param="image").convert("RGB")
         people = tuple(filter(is_recognisable, self._detector.detect(picture)))
         if not people:

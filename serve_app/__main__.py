@@ -47,9 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Small models: {', '.join(names)}", flush=True)
         build_small_models(names)
     if file.uses_mediapipe:
+        from deployments.pose.detector import DetectorUnavailable
         from deployments.pose.landmarker import landmarker_model
 
-        print(f"Pose model: {landmarker_model()}", flush=True)
+        try:
+            print(f"Pose model: {landmarker_model()}", flush=True)
+        except DetectorUnavailable as error:
+            print(f"No poses will be found in photos: {error}", file=sys.stderr, flush=True)
     print("Starting Ray Serve; the first start on a machine takes the longest.", flush=True)
     # Handled before the child starts, lest it inherit an ignored SIGINT, as from a shell's `&`; and it gets a session
     # of its own, so that Ctrl-C reaches it once, through us.

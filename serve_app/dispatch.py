@@ -78,9 +78,12 @@ class Dispatcher:
             try:
                 async with aclosing(self._events(route, request)) as events:
                     async for event in events:
-                        if isinstance(event, ImageResult) or event.step > steps_told:
+                        if isinstance(event, ImageResult):
                             yield event
-                            steps_told = event.step if isinstance(event, Progress) else steps_told
+                            return  # whatever happens to the replica now, the request has its answer
+                        if event.step > steps_told:
+                            steps_told = event.step
+                            yield event
                 return
             except ReplicaLost:
                 if attempt == 2:

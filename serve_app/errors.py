@@ -142,7 +142,8 @@ def _from_validation(error: RequestValidationError) -> EaselError:
     if kind == "json_invalid":
         return InvalidRequest(f"The body is not JSON: {first['ctx']['error']}.", code="invalid_json")
     if not path:
-        return InvalidRequest(BODY_EXPECTED, code="invalid_body")
+        is_no_object = kind in ("dict_type", "model_type", "model_attributes_type")
+        return InvalidRequest(BODY_EXPECTED if is_no_object else f"The body {message}.", code="invalid_body")
     param = ".".join(map(str, path))
     if kind == "missing":
         return InvalidRequest(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)

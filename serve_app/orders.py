@@ -90,6 +90,8 @@ async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
     if order.steps is not None:
         check_steps(route, order.steps)
     given_as, own_size = await _own_size(order, backend)
+    if edited is not None and order.mask is not None:
+        _check_mask_size(own_size, await backend.measure(order.mask, "mask"))
     width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
     skeleton = None
     if pose is not None and settings.pose is not None:
@@ -174,6 +176,13 @@ def _pose(order: Order) -> PoseSource | None:
     if order.pose is not None:
         return order.pose
     return None if order.image is None else PoseSource(photo=order.image)
+
+
+def _check_mask_size(image: tuple[int, int] | None, mask: tuple[int, int]) -> None:
+    if image is not None and mask != image:
+        raise InvalidRequest(
+            f"mask: must be as large as the image, {image[0]}x{image[1]}, and is {mask[0]}x{mask[1]}.", param="mask"
+        )
 
 
 def _drawing(pose: PoseSource | None) -> bytes | None:

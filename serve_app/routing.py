@@ -61,6 +61,9 @@ def output_size(
     if asked is None:
         width, _, height = route.limits.default_size.partition("x")
         asked = int(width), int(height)
+    if asked == given and any_multiple and not traits.rounds_size:
+        _check_size(route, asked, multiple=1, param="size")
+        return asked
     if traits.rounds_size:
         asked = _rounded_down(asked, traits.size_multiple)
     _check_size(route, asked, traits.size_multiple, param="size")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -22,6 +23,8 @@ from serve_app.images.signing import LinkSigner
 from serve_app.images.store import ImageStore
 from serve_app.images.sweeper import sweep_forever
 from serve_app.readiness import readiness
+
+logger = logging.getLogger("ray.serve")
 
 
 class Service:
@@ -84,13 +87,21 @@ class Service:
         try:
             yield
         except DeadlineExceeded:
-            state = (await self.readiness()).get(name)
+            try:
+                state = (await self.readiness()).get(name)
+            except ModelUnavailable:
+                state = None
             if state is None or state.ready:
                 raise
             raise ModelUnavailable(f"{name} is not ready: {state.description}.", retry_after_seconds=30) from None
 
     async def readiness(self) -> Mapping[str, ModelState]:
-        return await asyncio.to_thread(readiness, self.settings())
+        settings = self.settings()
+        try:
+            return await asyncio.to_thread(readiness, settings)
+        except Exception as error:  # of Serve and Ray, which have no nearer class in common
+            logger.warning("The Serve controller does not answer", exc_info=True)
+            raise ModelUnavailable("The service cannot tell the state of its models now.") from error
 
     async def sweep_pictures(self) -> None:
         """Deletes expired pictures from time to time, until cancelled."""

@@ -292,6 +292,8 @@ def _as_easel_error(error: BaseException) -> EaselError:
     """
     if isinstance(error, EaselError):
         return error
+    if _is_out_of_memory(error):  # between module calls, where there is nothing to halve
+        return _too_large_alone()
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.error("A request failed in the model: %s at\n%s", type(error).__name__, where)
     return GenerationFailed(f"The model failed on this request ({type(error).__name__}).")

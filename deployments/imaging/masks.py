@@ -2,7 +2,7 @@
 
 Outside there are two. "alpha": a mask with an alpha channel repaints where it is transparent, one without where it is
 white. "white": white is repainted, whatever the alpha says; what is transparent is kept. Where no mask is sent, the
-picture's own transparent area is repainted.
+picture's own transparent area is repainted, if any of it is at least half transparent.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from deployments.errors import InvalidRequest
 if TYPE_CHECKING:
     from deployments.types import MaskReading
 
+_HALF_OPAQUE = 128
+
 
 def mask_of(image: Image.Image, mask: Image.Image | None, reading: MaskReading = "alpha") -> Image.Image | None:
     """The mask to use with `image`, of the same size; None: the whole picture is to be changed (image-to-image).
@@ -23,7 +25,9 @@ def mask_of(image: Image.Image, mask: Image.Image | None, reading: MaskReading =
     Raises InvalidRequest when the sizes differ.
     """
     if mask is None:
-        return _transparency(image) if image.mode == "RGBA" else None
+        # A shadow of transparency, as of smoothed corners, is no wish to repaint them.
+        has_hole = image.mode == "RGBA" and any(image.getchannel("A").histogram()[: _HALF_OPAQUE + 1])
+        return _transparency(image) if has_hole else None
     if mask.size != image.size:
         raise InvalidRequest(
             f"mask: must be as large as the image, {image.width}x{image.height}, and is {mask.width}x{mask.height}.",

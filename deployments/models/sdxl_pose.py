@@ -50,7 +50,8 @@ class StableDiffusionXLPose(StableDiffusionXL):
             "width": inputs.width,
             "height": inputs.height,
             "controlnet_conditioning_scale": inputs.pose_strength,
-            "control_guidance_end": inputs.pose_end,
+            # Of the step that it ends in, diffusers guides none: a short pose is guided for one step at least.
+            "control_guidance_end": max(inputs.pose_end, 1 / inputs.steps),
         }
 
 

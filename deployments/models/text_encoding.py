@@ -133,9 +133,14 @@ class TextEncoder:
         if not all(map(all, masks)):  # the pipelines pass no mask, and only what is called alike is merged
             for call, rows in zip(calls, torch.tensor(masks, device=device).split(_MOST_ROWS), strict=True):
                 call["attention_mask"] = rows
-        outputs = [self.module(**call, output_hidden_states=self.penultimate) for call in calls]
-        hidden = [output.hidden_states[-2] if self.penultimate else output[0] for output in outputs]
-        return torch.cat(hidden), torch.cat([output[0] for output in outputs])
+        read = [self._embeddings_of(call) for call in calls]
+        return torch.cat([hidden for hidden, _ in read]), torch.cat([first for _, first in read])
+
+    def _embeddings_of(self, call: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Copies, since what the module returns holds the outputs of all its layers, and others' rows."""
+        output = self.module(**call, output_hidden_states=self.penultimate)
+        hidden = output.hidden_states[-2] if self.penultimate else output[0]
+        return hidden.clone(), output[0].clone()
 
 
 @dataclass(frozen=True)

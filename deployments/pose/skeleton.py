@@ -53,11 +53,17 @@ _BONE_WIDTH = 2
 _JOINT_RADIUS = 4
 
 
-def draw(people: Iterable[Person], width: int, height: int) -> NDArray[np.uint8]:
-    """RGB pixels of shape (height, width, 3): everybody's limbs, with the joints on top of them, and the hands."""
+def draw(people: Iterable[Person], width: int, height: int, *, wide: bool = False) -> NDArray[np.uint8]:
+    """RGB pixels of shape (height, width, 3): everybody's limbs, with the joints on top of them, and the hands.
+
+    `wide`: with limbs as xinsir/controlnet-openpose-sdxl-1.0 was trained on, twice as wide from 500 pixels, three times
+    from 1000, and so on up to seven times; as its model card draws them.
+    """
+    longer = max(width, height)
+    times = min(2 + longer // 1000, 7) if wide and longer >= 500 else 1
     pixels = np.zeros((height, width, 3), np.uint8)
     for person in people:
-        _draw_body(pixels, _in_pixels(person.body, width, height))
+        _draw_body(pixels, _in_pixels(person.body, width, height), times * _LIMB_HALF_WIDTH)
         for hand in (person.left_hand, person.right_hand):
             _draw_hand(pixels, _in_pixels(hand, width, height))
     return pixels
@@ -106,7 +112,7 @@ def _in_pixels(joints: Joints, width: int, height: int) -> Joints:
     return tuple(None if joint is None else (joint[0] * width, joint[1] * height) for joint in joints)
 
 
-def _draw_body(pixels: NDArray[np.uint8], joints: Joints) -> None:
+def _draw_body(pixels: NDArray[np.uint8], joints: Joints, half_width: int) -> None:
     import cv2  # a replica needs it, the process that builds the application does not
 
     for (first, second), colour in zip(LIMBS, _LIMB_COLOURS, strict=True):
@@ -114,7 +120,7 @@ def _draw_body(pixels: NDArray[np.uint8], joints: Joints) -> None:
         if start is None or end is None:
             continue
         centre = int((start[0] + end[0]) / 2), int((start[1] + end[1]) / 2)
-        axes = int(math.dist(start, end) / 2), _LIMB_HALF_WIDTH
+        axes = int(math.dist(start, end) / 2), half_width
         angle = int(math.degrees(math.atan2(start[1] - end[1], start[0] - end[0])))
         outline = np.asarray(cv2.ellipse2Poly(centre, axes, angle, 0, 360, 1))
         cv2.fillConvexPoly(pixels, outline, colour)

@@ -96,7 +96,7 @@ class WireModel(BaseModel):
         """
         sent = self.model_fields_set & type(self).model_fields.keys()
         ignored = (*(name for name in useless if name in sent), *(self.model_extra or ()))
-        names = (re.sub(r"[^\w.-]", "?", name, flags=re.ASCII) for name in ignored)
+        names = (re.sub(r"[^\w.-]", "?", name[:MAX_IGNORED_HEADER_CHARACTERS], flags=re.ASCII) for name in ignored)
         return ", ".join(names)[:MAX_IGNORED_HEADER_CHARACTERS]
 
 

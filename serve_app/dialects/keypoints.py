@@ -93,13 +93,20 @@ class Keypoints(BaseModel):
 
 
 def _parsed(value: object) -> object:
-    """A form has no objects: there it is JSON in a text."""
-    if not isinstance(value, str):
+    """A form has no objects: there it is JSON in a text or a file."""
+    if isinstance(value, str | bytes):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    if isinstance(value, Keypoints):
         return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("keypoints", "must be JSON as OpenPose writes it") from None
+    if not isinstance(value, dict):
+        raise PydanticCustomError("keypoints", "must be an object of OpenPose's JSON, with `people`")
+    people = value.get("people")
+    if isinstance(people, list) and len(people) > MAX_PEOPLE:  # said before each of them is looked at
+        raise PydanticCustomError("keypoints", "must have at most {most} people", {"most": MAX_PEOPLE})
+    return value
 
 
 KeypointsField = Annotated[Keypoints, BeforeValidator(_parsed)]

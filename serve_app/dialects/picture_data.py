@@ -8,13 +8,18 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+_URL_SAFE = str.maketrans("-_", "+/")
+
 
 def _picture_bytes(value: object) -> bytes:
     """From what a body holds. OpenAI wraps a data URL as `{"image_url": …}`."""
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
     if isinstance(value, list):
         raise PydanticCustomError("picture", "must be one picture; several are not taken")
     if isinstance(value, dict) and "image_url" in value:
@@ -27,11 +32,15 @@ def _picture_bytes(value: object) -> bytes:
         raise PydanticCustomError("picture", "must be a picture: a file, base64 or a data URL")
     if value.startswith(("http:", "https:")):
         raise PydanticCustomError("picture", "must be a picture within the request; addresses are not fetched")
-    head, comma, data = value.partition(",") if value.startswith("data:") else ("", "", value)
-    if head and not (comma and head.endswith(";base64")):
+    is_data_url = value[:5].lower() == "data:"
+    head, comma, data = value.partition(",") if is_data_url else ("", "", value)
+    if is_data_url and not (comma and head.lower().endswith(";base64")):
         raise PydanticCustomError("picture", "must be a data URL with base64, as data:image/png;base64,iVBORw…")
+    if is_data_url and "%" in data:
+        data = unquote(data)
+    data = "".join(data.split()).translate(_URL_SAFE).rstrip("=")
     try:
-        return base64.b64decode("".join(data.split()), validate=True)
+        return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):  # ValueError: it is not ASCII
         raise PydanticCustomError("picture", "must be base64 or a data URL with base64") from None
 

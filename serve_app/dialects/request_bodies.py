@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 
 from deployments.errors import InvalidRequest
@@ -108,11 +109,15 @@ async def _json(request: Request) -> Any:
 
 async def _form(request: Request) -> dict[str, Any]:
     """Text and bytes by name; a list where a name comes several times."""
+    _, options = parse_options_header(request.headers["content-type"])
+    boundary = options.get(b"boundary")
+    if boundary is not None and b"--" + boundary + b"--" not in await request.body():
+        raise InvalidRequest("The body is a form that is cut off.", code="invalid_body")  # its parser would not say
     values: dict[str, list[str | bytes]] = defaultdict(list)
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES) as form:
         for name, value in form.multi_items():
-            content = await value.read() if isinstance(value, UploadFile) else value
-            if content:  # empty is what a browser sends for a field left blank
+            content, file_name = (await value.read(), value.filename) if isinstance(value, UploadFile) else (value, "")
+            if content or file_name:  # empty and nameless is what a browser sends for a field left blank
                 values[_LIST_SUFFIX.sub("", name)].append(content)
     return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
 

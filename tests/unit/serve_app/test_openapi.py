@@ -26,7 +26,7 @@ def schema() -> Any:
                 "negative_data_rejection": {"expected-statuses": ["4xx"]},
                 # What a made-up request asks for may well be beyond a model.
                 "positive_data_acceptance": {"expected-statuses": ["2xx", "4xx"]},
-            }
+            },
         }
     )
     return schemathesis.openapi.from_asgi("/openapi.json", create_app(FakeBackend()), config=config)

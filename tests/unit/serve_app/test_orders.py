@@ -32,6 +32,15 @@ def order(**changed: Any) -> Order:
     return Order(**{"model": None, "prompt": "otter", "seed": 1, **changed})
 
 
+async def test_a_mask_is_looked_at_before_anything_is_queued(backend: FakeBackend) -> None:
+    with pytest.raises(InvalidRequest, match="as large as the image") as refused:
+        await accept(order(image=photo(96, 64), mask=photo(64, 96)), backend, "mine")
+    assert refused.value.param == "mask"
+    with pytest.raises(ImageRejected) as rejected:
+        await accept(order(image=photo(), mask=b"no picture"), backend, "mine")
+    assert rejected.value.param == "mask"
+
+
 async def test_everything_asked_for_is_in_the_request(backend: FakeBackend) -> None:
     asked = {
         "negative_prompt": "fog",
@@ -39,7 +48,7 @@ async def test_everything_asked_for_is_in_the_request(backend: FakeBackend) -> N
         "steps": 7,
         "guidance_scale": 0.0,
         "image": photo(),
-        "mask": b"mask",
+        "mask": photo(),
         "mask_reads": "white",
         "strength": 0.3,
         "output_format": "webp",

@@ -179,7 +179,7 @@ async def test_unused_parameters_are_named(client: httpx.AsyncClient) -> None:
 async def test_field_name_that_is_no_text_is_refused(client: httpx.AsyncClient, refused: Refused) -> None:
     content = json.dumps({"prompt": "otter", "\ud800": 1}).encode()
     response = await client.post(URL, content=content, headers={"content-type": "application/json"})
-    assert "UTF-8" in refused(response, 400, code="invalid_body")
+    refused(response, 400, code="invalid_body")
 
 
 async def test_options_answers_without_a_key(client: httpx.AsyncClient) -> None:

@@ -87,10 +87,18 @@ class TestForm:
 
     async def test_with_blank_fields(self, url: str, client: httpx.AsyncClient, backend: FakeBackend) -> None:
         blank = dict.fromkeys("model n size seed strength num_steps stream response_format user keypoints".split(), "")
-        response = await edit(client, url, image=IMAGE, mask=b"", **blank)
+        response = await edit(client, url, image=IMAGE, **blank)
         assert response.status_code == 200, response.text
         (request,) = backend.requests
         assert (request.model, request.mask, request.strength, request.steps) == (SDXL, None, None, None)
+
+    async def test_with_a_mask_that_got_lost(self, url: str, client: httpx.AsyncClient, refused: Refused) -> None:
+        refused(await edit(client, url, image=IMAGE, mask=b""), 400, param="mask")
+        parts = {"image": ("a.png", IMAGE), "mask": ("m.png", IMAGE), "prompt": (None, "otter")}
+        request = client.build_request("POST", url, files=parts)
+        cut_off = request.read()[: -len(IMAGE) // 2]
+        response = await client.post(url, content=cut_off, headers={"content-type": request.headers["content-type"]})
+        assert "cut off" in refused(response, 400, code="invalid_body")
 
     @pytest.mark.parametrize(
         ("field", "value"),

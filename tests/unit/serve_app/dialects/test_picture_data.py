@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import textwrap
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,10 @@ TEXT = base64.b64encode(BYTES).decode()
         pytest.param(f"data:;base64,{TEXT}", id="of no type"),
         pytest.param(f"data:text/html;charset=x;base64,{TEXT}", id="of another type"),
         pytest.param({"image_url": f"data:image/png;base64,{TEXT}"}, id="as OpenAI wraps it"),
+        pytest.param(TEXT.rstrip("="), id="without padding"),
+        pytest.param(base64.urlsafe_b64encode(BYTES).decode(), id="in URL-safe base64"),
+        pytest.param(f"DATA:image/png;BASE64,{quote(TEXT)}", id="a data URL written otherwise"),
+        pytest.param([TEXT], id="a list of one"),
         pytest.param({"image_url": TEXT, "detail": "high"}, id="with more beside"),
     ],
 )
@@ -48,7 +53,8 @@ def test_base64_of_anything(content: bytes) -> None:
         ({"image_url": None}, "a file, base64 or a data URL"),
         ({"image_url": {"url": TEXT}}, "a file, base64 or a data URL"),
         ({}, "a file, base64 or a data URL"),
-        ([TEXT], "one picture"),
+        ([TEXT, TEXT], "one picture"),
+        ([], "one picture"),
         ([BYTES, BYTES], "one picture"),
         ("", "a file, base64 or a data URL"),
         (b"", "a file, base64 or a data URL"),
@@ -57,8 +63,8 @@ def test_base64_of_anything(content: bytes) -> None:
         ("data:image/svg+xml,<svg/>", "data URL with base64"),
         ("file:///etc/passwd", "must be base64"),
         ("ftp://example.org/cat.png", "must be base64"),
-        (TEXT[:-1], "must be base64"),
-        ("iVBORw_-", "must be base64"),
+        ("iVBOR", "must be base64"),
+        ("iVB=ORw=", "must be base64"),
         ("ｉVBO", "must be base64"),
         ("\ud800", "must be base64"),
     ],
