@@ -20,8 +20,9 @@ from ray.serve import Application
 
 from config.schema import PoseEstimatorConfig
 from deployments import pose_estimator
-from deployments.errors import EaselError, ImageRejected, InvalidRequest, TooLarge
+from deployments.errors import EaselError, ImageRejected, InvalidRequest, ModelUnavailable, TooLarge
 from deployments.imaging import decode
+from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.skeleton import draw
 from deployments.pose_estimator import PoseEstimator, build
 from deployments.types import Person, PoseSource
@@ -103,6 +104,34 @@ def make(toy: Toy) -> Iterator[Callable[..., PoseEstimator]]:
 @pytest.fixture
 def estimator(make: Callable[..., PoseEstimator]) -> PoseEstimator:
     return make()
+
+
+class TestWithoutADetector:
+    @pytest.fixture
+    def estimator(self, make: Callable[..., PoseEstimator], monkeypatch: pytest.MonkeyPatch) -> PoseEstimator:
+        def fail(_: PoseEstimatorConfig) -> None:
+            raise DetectorUnavailable("install libegl1")
+
+        monkeypatch.setattr(pose_estimator, "load_detector", fail)
+        return make()
+
+    async def test_photos_are_refused_for_now(self, estimator: PoseEstimator) -> None:
+        with pytest.raises(ModelUnavailable) as refused:
+            await estimator.draw(PoseSource(photo=PHOTO), 64, 64)
+        assert refused.value.code == "no_pose_detector"
+        assert "libegl1" not in refused.value.message
+
+    async def test_joints_and_drawings_need_none(self, estimator: PoseEstimator) -> None:
+        assert pixels((await estimator.draw(PoseSource(people=(SOMEBODY,)), 64, 64)).picture).any()
+        assert pixels((await estimator.draw(PoseSource(drawing=PHOTO), 64, 64)).picture).any()
+
+
+async def test_limbs_are_as_wide_as_configured(make: Callable[..., PoseEstimator]) -> None:
+    areas = [
+        (pixels((await make(limbs=limbs).draw(PoseSource(people=(SOMEBODY,)), 1024, 1024)).picture) > 0).any(-1).sum()
+        for limbs in ("canonical", "wide")
+    ]
+    assert areas[1] > 2 * areas[0]
 
 
 class TestPhoto:

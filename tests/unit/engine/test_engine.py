@@ -197,6 +197,15 @@ def test_what_does_not_fit_alone_is_out_of_memory(engine: DiffusionEngine, toy: 
         job.future.result(SECONDS)
 
 
+def test_out_of_memory_between_module_calls_is_told_as_such(engine: DiffusionEngine) -> None:
+    def merge(_: StepCallback) -> None:
+        raise torch.OutOfMemoryError("simulated")
+
+    (job,) = submit_all(engine, [merge])
+    with pytest.raises(OutOfMemory):
+        job.future.result(SECONDS)
+
+
 def test_cancelling_takes_effect_within_one_step_and_disturbs_nobody(engine: DiffusionEngine, toy: Toy) -> None:
     toy.gate.clear()
     stays, leaves = submit_all(engine, [pipeline(toy, steps=10), pipeline(toy, steps=10)])

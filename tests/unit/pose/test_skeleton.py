@@ -88,6 +88,15 @@ def test_a_drawing_has_the_size_asked_for_and_no_colour_of_its_own(width: int, h
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) <= 1 + 18 + 17 + 20
 
 
+@pytest.mark.parametrize(("side", "half_width"), [(499, 4), (500, 8), (999, 8), (1000, 12), (2048, 16), (9000, 28)])
+def test_wide_limbs_grow_with_the_picture(side: int, half_width: int) -> None:
+    joints = [None] * 18
+    joints[0], joints[1] = (0.5, 0.1), (0.5, 0.9)  # nose and neck
+    across = draw([Person(body=tuple(joints))], 64, side, wide=True)[side // 2].any(axis=-1).sum()
+    assert across == 2 * half_width + 1
+    assert draw([Person(body=tuple(joints))], 64, side)[side // 2].any(axis=-1).sum() == 9
+
+
 def test_of_nobody_there_is_black() -> None:
     assert not draw([], 64, 96).any()
     assert not draw([Person(body=NOWHERE)], 64, 96).any()

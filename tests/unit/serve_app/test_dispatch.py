@@ -430,6 +430,13 @@ class TestStream:
         assert first is second
         assert cluster.responses[0].cancelled
 
+    async def test_has_one_answer_whatever_becomes_of_the_replica(
+        self, cluster: Cluster, dispatcher: Dispatcher
+    ) -> None:
+        cluster.outcomes = [[*steps(0), RESULT, ActorDiedError()], [*steps(0), RESULT]]
+        assert await self.events(dispatcher) == [*steps(0), RESULT]
+        assert len(cluster.requests) == 1
+
     @pytest.mark.parametrize("told", [[], [0, 1]])
     async def test_is_begun_no_third_time(self, told: list[int], cluster: Cluster, dispatcher: Dispatcher) -> None:
         cluster.outcomes = [[*steps(*told), ActorDiedError()], [ActorDiedError()], [RESULT]]
