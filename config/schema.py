@@ -16,6 +16,13 @@ Family = Literal["sdxl", "sdxl-pose", "flux-schnell", "flux-fill"]
 SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
 DetectorName = Literal["mediapipe", "dwpose", "openpose"]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]  # WxH
+MAX_PEOPLE = 32  # of one pose
+
+
+def dimensions(size: Size) -> tuple[int, int]:
+    """Width and height of a `Size`."""
+    width, _, height = size.partition("x")
+    return int(width), int(height)
 
 
 class Strict(BaseModel):
@@ -96,7 +103,7 @@ class PoseEstimatorConfig(Strict):
     weights: Weights | None = Field(
         default=None, description="Of dwpose and openpose, which need some; mediapipe's come in a Python package."
     )
-    max_people: int = Field(default=8, ge=1, le=32, description="The most people drawn of one picture.")
+    max_people: int = Field(default=8, ge=1, le=MAX_PEOPLE, description="The most people drawn of one picture.")
     limbs: Literal["canonical", "wide"] = Field(
         default="canonical",
         description="How limbs are drawn, as the ControlNet was trained: canonical: as OpenPose's own; wide: wider in "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from config.schema import dimensions
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.imaging.canvas import REPAINT, Canvas, canvas_of
 from deployments.imaging.decode import decode
@@ -95,7 +96,7 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
 
 def warm_up_inputs(size: str, family: Family) -> GenerationInputs:
     """One step at `size` (`WxH`), of whatever the family needs to be given."""
-    width, height = map(int, size.split("x"))
+    width, height = dimensions(size)
     has_picture = "text-to-image" not in FAMILIES[family].capabilities
     has_pose = "pose" in FAMILIES[family].capabilities
     return GenerationInputs(

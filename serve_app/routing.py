@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from config.schema import IngressSettings, Limits, ModelRoute
+from config.schema import IngressSettings, Limits, ModelRoute, dimensions
 from deployments.errors import InvalidRequest, NotFound
 from deployments.models.registry import FAMILIES, Capability
 
@@ -59,8 +59,7 @@ def output_size(
         _check_size(route, size, multiple=1, param=given_as)
         return size
     if asked is None:
-        width, _, height = route.limits.default_size.partition("x")
-        asked = int(width), int(height)
+        asked = dimensions(route.limits.default_size)
     if asked == given and any_multiple and not traits.rounds_size:
         _check_size(route, asked, multiple=1, param="size")
         return asked

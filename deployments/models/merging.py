@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
 from deployments.engine.collate import MergeRules
+from deployments.engine.shared_module import share
 
 
 def _split_distribution(
@@ -34,3 +36,12 @@ AUTOENCODER_METHODS = {
     ),
     "decode": MergeRules(parameters=("z",), most_positions=_MOST_PIXELS // _PIXELS_PER_LATENT),
 }
+
+
+def share_surroundings(pipeline: Any) -> dict[str, Any]:
+    """Stand-ins for the text encoders and the autoencoder of an SDXL or FLUX pipeline, by component."""
+    return {
+        "text_encoder": share(pipeline.text_encoder, "text_encoder", TEXT_ENCODER_METHODS),
+        "text_encoder_2": share(pipeline.text_encoder_2, "text_encoder_2", TEXT_ENCODER_METHODS),
+        "vae": share(pipeline.vae, "vae", AUTOENCODER_METHODS),
+    }

@@ -23,7 +23,7 @@ from diffusers import (
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
 from deployments.models.loading import load_pipeline
-from deployments.models.merging import AUTOENCODER_METHODS, TEXT_ENCODER_METHODS
+from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
 from deployments.models.steps import step_reporter
 from deployments.models.text import sdxl_prompt
@@ -63,9 +63,7 @@ class StableDiffusionXL:
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
             "unet": share(pipeline.unet, "unet", UNET_METHODS, denoises=True),
-            "text_encoder": share(pipeline.text_encoder, "text_encoder", TEXT_ENCODER_METHODS),
-            "text_encoder_2": share(pipeline.text_encoder_2, "text_encoder_2", TEXT_ENCODER_METHODS),
-            "vae": share(pipeline.vae, "vae", AUTOENCODER_METHODS),
+            **share_surroundings(pipeline),
             "force_zeros_for_empty_prompt": pipeline.config.force_zeros_for_empty_prompt,
             "add_watermarker": False,
         }

@@ -7,7 +7,6 @@ passwords among them.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Collection
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from config.schema import ModelRoute
+from config.schema import ModelRoute, dimensions
 from deployments.errors import InvalidRequest
 from deployments.types import ImageResult
 from serve_app.backend import Backend
@@ -30,8 +29,9 @@ from serve_app.dialects.fields import (
     Prompt,
     Steps,
     WireModel,
-    dimensions,
 )
+from serve_app.dialects.picture_data import to_base64
+from serve_app.dialects.pings import answer_pings
 from serve_app.dialects.request_bodies import documented_body, read_json
 from serve_app.dialects.sides import RANDOM_SEED, SeedOrRandom, Side, own_names, seed_or_none, side_to_blame
 from serve_app.errors import documented
@@ -164,7 +164,7 @@ def create_router(backend: Backend) -> APIRouter:
         parameters = _parameters(body, route, results[0])
         seeds = [result.seed for result in results]
         return TextToImageAnswer(
-            images=[base64.b64encode(result.image).decode() for result in results],
+            images=[to_base64(result.image) for result in results],
             parameters=parameters,
             info=json.dumps(
                 {
@@ -178,11 +178,7 @@ def create_router(backend: Backend) -> APIRouter:
             ),
         )
 
-    @router.options("/txt2img", include_in_schema=False)
-    async def ping() -> Response:
-        """Some clients probe a route before they use it, without a key."""
-        return Response(status_code=204, headers={"Allow": "OPTIONS, POST"})
-
+    answer_pings(router, "/txt2img", "POST")
     router.include_router(automatic1111_settings.create_router(backend))
     return router
 

@@ -98,9 +98,3 @@ class WireModel(BaseModel):
         ignored = (*(name for name in useless if name in sent), *(self.model_extra or ()))
         names = (re.sub(r"[^\w.-]", "?", name[:MAX_IGNORED_HEADER_CHARACTERS], flags=re.ASCII) for name in ignored)
         return ", ".join(names)[:MAX_IGNORED_HEADER_CHARACTERS]
-
-
-def dimensions(size: str) -> tuple[int, int]:
-    """Width and height of a `Size` that is not `auto`."""
-    width, _, height = size.partition("x")
-    return int(width), int(height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 import time
@@ -20,6 +19,7 @@ from serve_app.dialects.event_stream import Event, open_stream
 from serve_app.dialects.fields import IGNORED_PARAMETERS_HEADER, ResponseFormat
 from serve_app.dialects.image_bodies import ImageBody
 from serve_app.dialects.keypoints import Keypoints
+from serve_app.dialects.picture_data import to_base64
 from serve_app.dialects.request_bodies import self_contained_schema
 from serve_app.errors import ErrorEnvelope
 from serve_app.middleware import request_id
@@ -164,7 +164,7 @@ async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Back
             if isinstance(event, ImageResult):
                 yield CompletedEvent(
                     type=f"{kind}.completed",
-                    b64_json=_base64(event.image),
+                    b64_json=to_base64(event.image),
                     usage=_usage(accepted, 1),
                     seed=event.seed,
                     **common,
@@ -173,7 +173,7 @@ async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Back
             elif event.preview is not None:
                 yield PartialImageEvent(
                     type=f"{kind}.partial_image",
-                    b64_json=_base64(event.preview),
+                    b64_json=to_base64(event.preview),
                     partial_image_index=shown[index],
                     **common,
                 )
@@ -205,7 +205,7 @@ async def _delivered(
             if accepted.skeleton:
                 forms["url_image"] = forms["url"]
         if "b64_json" in delivery:
-            forms["b64_json"] = _base64(result.image)
+            forms["b64_json"] = to_base64(result.image)
         pictures.append(Picture(**forms, **pose, seed=result.seed, revised_prompt=None))
     return pictures
 
@@ -213,7 +213,7 @@ async def _delivered(
 def _pose_fields(skeleton: Skeleton | None, *, in_base64: bool) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if skeleton and in_base64:
-        fields["b64_json_pose"] = _base64(skeleton.picture)
+        fields["b64_json_pose"] = to_base64(skeleton.picture)
     if skeleton and skeleton.people:
         fields["keypoints"] = Keypoints.from_people(skeleton.people, skeleton.width, skeleton.height)
     return fields
@@ -241,10 +241,6 @@ def _usage(accepted: Accepted, pictures: int) -> Usage:
         total_tokens=text + given + made,
         input_tokens_details=TokensByKind(text_tokens=text, image_tokens=given),
     )
-
-
-def _base64(picture: bytes) -> str:
-    return base64.b64encode(picture).decode()
 
 
 def base_url(backend: Backend, request: Request) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
+from config.schema import dimensions
 from deployments.errors import InvalidRequest
 from deployments.types import OutputFormat, PoseSource, Quality
 from serve_app.dialects.fields import (
@@ -22,7 +23,6 @@ from serve_app.dialects.fields import (
     Steps,
     Strength,
     WireModel,
-    dimensions,
 )
 from serve_app.dialects.keypoints import KeypointsField
 from serve_app.dialects.picture_data import PictureData

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from serve_app.backend import Backend
 from serve_app.dialects.image_answers import EVENT_STREAM, ImagesAnswer, answer
 from serve_app.dialects.image_bodies import EditFields, ImageBody
+from serve_app.dialects.pings import answer_pings
 from serve_app.dialects.request_bodies import documented_body, read_form_or_json, read_json
 from serve_app.errors import documented
 
@@ -52,10 +53,6 @@ def create_image_router(
         takes over the pose of the people in it. Otherwise as generations."""
         return await answer(body, "image_edit", backend, request, response)
 
-    @router.options("/generations", include_in_schema=False)
-    @router.options("/edits", include_in_schema=False)
-    async def ping() -> Response:
-        """Some clients probe a route before they use it, without a key."""
-        return Response(status_code=204, headers={"Allow": "OPTIONS, POST"})
-
+    for path in ("/generations", "/edits"):
+        answer_pings(router, path, "POST")
     return router

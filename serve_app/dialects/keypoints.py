@@ -9,12 +9,12 @@ from typing import Annotated, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from config.schema import MAX_PEOPLE
 from deployments.errors import InvalidRequest
 from deployments.types import Person, Point, PoseSource
 
 BODY_JOINTS = 18
 HAND_JOINTS = 21
-MAX_PEOPLE = 32
 
 _Body: TypeAlias = Annotated[list[float | None], Field(min_length=3 * BODY_JOINTS, max_length=3 * BODY_JOINTS)]
 _Hand: TypeAlias = Annotated[

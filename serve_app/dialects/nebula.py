@@ -6,7 +6,6 @@ An adapter and nothing else: wire model in, `Order` inside, wire model out. Its 
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -27,7 +26,8 @@ from serve_app.dialects.fields import (
     Strength,
     WireModel,
 )
-from serve_app.dialects.picture_data import PictureData
+from serve_app.dialects.picture_data import PictureData, to_base64
+from serve_app.dialects.pings import answer_pings
 from serve_app.dialects.request_bodies import documented_body, read_json
 from serve_app.dialects.sides import RANDOM_SEED, SeedOrRandom, Side, own_names, seed_or_none, side_to_blame
 from serve_app.errors import NEBULA_PREFIX, NebulaErrorEnvelope, documented
@@ -167,7 +167,7 @@ def create_router(backend: Backend) -> APIRouter:
                 NebulaPicture(
                     timings=NebulaTimings(inference=result.inference_seconds),
                     index=index,
-                    b64_json=base64.b64encode(result.image).decode(),
+                    b64_json=to_base64(result.image),
                     seed=result.seed,
                 )
                 for index, result in enumerate(results)
@@ -175,11 +175,7 @@ def create_router(backend: Backend) -> APIRouter:
             message=_message(order, accepted),
         )
 
-    @router.options("/generation", include_in_schema=False)
-    async def ping() -> Response:
-        """Some clients probe a route before they use it, without a key."""
-        return Response(status_code=204, headers={"Allow": "GET, OPTIONS, POST"})
-
+    answer_pings(router, "/generation", "GET", "POST")
     return router
 
 

@@ -1,4 +1,4 @@
-"""The type of a picture within a request: a part of a form, base64, or a data URL.
+"""Pictures within requests, as a part of a form, base64 or a data URL, and within answers.
 
 No URL is ever fetched on a caller's behalf.
 """
@@ -43,6 +43,11 @@ def _picture_bytes(value: object) -> bytes:
         return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):  # ValueError: it is not ASCII
         raise PydanticCustomError("picture", "must be base64 or a data URL with base64") from None
+
+
+def to_base64(picture: bytes) -> str:
+    """A picture as an answer holds it."""
+    return base64.b64encode(picture).decode()
 
 
 SCHEMA: dict[str, Any] = {

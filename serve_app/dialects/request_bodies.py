@@ -38,7 +38,7 @@ async def read_json(request: Request, body_class: type[Body]) -> Body:
 async def read_form_or_json(request: Request, body_class: type[Body]) -> Body:
     """The body of a request that may also come as a form. Raises InvalidRequest and RequestValidationError."""
     if _media_type(request) in FORMS:
-        return _validated(_typed(await _form(request), body_class), body_class)
+        return _validated_form(await _form(request), body_class)
     return await read_json(request, body_class)
 
 
@@ -122,19 +122,19 @@ async def _form(request: Request) -> dict[str, Any]:
     return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
 
 
-def _typed(values: dict[str, Any], body_class: type[WireModel]) -> dict[str, Any]:
+def _validated_form(values: dict[str, Any], body_class: type[Body]) -> Body:
     """A form has nothing but text: where a number or a truth value is wanted, it is read as JSON writes one.
 
     Not pydantic's own reading, which takes `1_000`, and the bytes of a file for text.
     """
     try:
-        body_class.model_validate(values)
+        return body_class.model_validate(values)
     except ValidationError as error:
         for each in error.errors(include_input=False, include_url=False):
             name = ".".join(map(str, each["loc"]))
             if each["type"] in ("int_type", "float_type", "bool_type") and isinstance(values.get(name), str):
                 values = {**values, name: _literal(values[name])}
-    return values
+    return _validated(values, body_class)
 
 
 def _literal(text: str) -> Any:

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from config.schema import dimensions
 from serve_app.dialects.fields import (
     MAX_SEED,
     GuidanceScale,
@@ -18,7 +19,6 @@ from serve_app.dialects.fields import (
     Size,
     Steps,
     WireModel,
-    dimensions,
 )
 
 any_text = st.text(st.characters())  # surrogates included, unlike plain st.text()
