@@ -25,7 +25,7 @@ from config.schema import ModelConfig, Weights
 from deployments.engine.engine import DiffusionEngine, EngineLimits
 from deployments.models.loading import load_pipeline
 from deployments.models.protocol import GenerationInputs
-from deployments.models.sdxl import StableDiffusionXL
+from deployments.models.registry import load_model
 
 CONFIG = ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu")
 
@@ -74,7 +74,7 @@ def one_by_one(asked: list[GenerationInputs]) -> list[float]:
 def through_the_engine(asked: list[GenerationInputs]) -> list[float]:
     """The same for the engine; its row caps are learned from a first round that does not count."""
     engine = DiffusionEngine(EngineLimits(max_running=len(asked), max_queued=len(asked)))
-    model = StableDiffusionXL(CONFIG)
+    model = load_model(CONFIG)
     engine.start()
     answered: list[float] = []
     for counts in (False, True):

@@ -21,7 +21,7 @@ from ray.serve import Application
 
 from config.schema import ModelConfig, ModelSettings
 from deployments.errors import ModelUnavailable
-from deployments.models.registry import load_factory
+from deployments.models.registry import load_model
 from deployments.preparation import Preparation, prepare, warm_up_inputs
 from deployments.types import ImageRequest, ImageResult, Progress, StepCallback
 
@@ -49,7 +49,7 @@ class Diffusion:
         self._settings: ModelSettings | None = None
         self._family = config.family
         self._engine = DiffusionEngine()
-        self._model = load_factory(config.family)(config)
+        self._model = load_model(config)
         self._engine.start()
         logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
         self._warm_up(config.warm_up_sizes)

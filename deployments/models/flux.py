@@ -13,7 +13,6 @@ from diffusers import FluxPipeline
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
-from deployments.models.loading import load_pipeline
 from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
 from deployments.models.steps import step_reporter
@@ -22,7 +21,6 @@ from deployments.models.text import flux_prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from config.schema import ModelConfig
     from deployments.models.protocol import GenerationInputs, StepListener
 
 # Positions have no rows: those of the picture depend on its width and height, which may differ at equal length.
@@ -33,11 +31,10 @@ class Flux:
     """One loaded FLUX model; see deployments.models.protocol.DiffusionModel. Schedulers and negative prompts have no
     meaning for it."""
 
-    pipeline_class: ClassVar[type[Any]]
+    pipeline_class: ClassVar[type[Any]] = FluxPipeline
     text_tokens: ClassVar[int]  # those that T5 reads, padding and all
 
-    def __init__(self, config: ModelConfig) -> None:
-        pipeline = load_pipeline(self.pipeline_class, config)
+    def __init__(self, pipeline: Any) -> None:
         self._colors = LatentColors(pipeline.vae)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
@@ -82,7 +79,6 @@ class Flux:
 class FluxSchnell(Flux):
     """FLUX.1 schnell. Guidance has no meaning for it."""
 
-    pipeline_class = FluxPipeline
     text_tokens = 256
 
     def _arguments(self, inputs: GenerationInputs) -> dict[str, Any]:

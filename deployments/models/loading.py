@@ -47,6 +47,8 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
         components["vae"] = _from_pretrained(AutoencoderKL, config.vae, dtype=dtype)
     elif config.dtype == "float16":
         _require_vae_that_fits_float16(config.weights)
+    if config.controlnet is not None:
+        components["controlnet"] = _from_pretrained(ControlNetModel, config.controlnet, dtype=dtype)
     if "add_watermarker" in inspect.signature(pipeline_class).parameters:
         components["add_watermarker"] = False
     pipeline = _from_pretrained(pipeline_class, config.weights, dtype=dtype, **components)
@@ -54,25 +56,12 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
     pipeline.vae.register_to_config(force_upcast=False)
     for name, component in pipeline.components.items():
         if isinstance(component, torch.nn.Module):
-            _require_all_weights(component, name, config.weights)
+            _require_all_weights(component, name, getattr(config, name, None) or config.weights)
             component.eval().requires_grad_(False)
     pipeline.to(_device(config.device))
     pipeline.set_progress_bar_config(disable=True)
     logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started)
     return pipeline
-
-
-def load_controlnet(weights: Weights, config: ModelConfig) -> ControlNetModel:
-    """The ControlNet of `weights`, on the device and in the dtype of `config`, ready to be called.
-
-    Raises ModelLoadError if the weights cannot be had.
-    """
-    _keep_libraries_quiet()
-    controlnet = _from_pretrained(ControlNetModel, weights, dtype=getattr(torch, config.dtype))
-    _require_all_weights(controlnet, "controlnet", weights)
-    controlnet.eval().requires_grad_(False).to(_device(config.device))
-    logger.info("Loaded %s", weights.source)
-    return controlnet
 
 
 def resolve_source(weights: Weights) -> str:

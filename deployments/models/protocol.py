@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from config.schema import ModelConfig, SchedulerName
+    from config.schema import SchedulerName
 
 # Told of (denoising steps done, steps in all, preview); see DiffusionModel.generate.
 StepListener: TypeAlias = "Callable[[int, int, Tensor | None], None]"
@@ -44,6 +44,11 @@ class GenerationInputs:
 class DiffusionModel(Protocol):
     """A loaded model whose modules are shared."""
 
+    pipeline_class: ClassVar[type[Any]]  # of diffusers, what its weights are loaded as
+
+    def __init__(self, pipeline: Any) -> None:
+        """Of a pipeline that `loading.load_pipeline` made."""
+
     def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         """The picture: shape (1, 3, height, width), 0 … 1, on the model's device. See deployments.models.pixels.
 
@@ -51,9 +56,3 @@ class DiffusionModel(Protocol):
         float32 on the CPU of shape (1, 3, height / 8, width / 8), 0 … 1, where a preview is due, else None.
         """
         ...
-
-
-class DiffusionModelFactory(Protocol):
-    """Loads the weights."""
-
-    def __call__(self, config: ModelConfig) -> DiffusionModel: ...

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from config.schema import Family
 
 if TYPE_CHECKING:
-    from deployments.models.protocol import DiffusionModelFactory
+    from config.schema import ModelConfig
+    from deployments.models.protocol import DiffusionModel
 
 Capability = Literal["text-to-image", "image-to-image", "inpainting", "pose"]
 
@@ -22,7 +23,7 @@ Capability = Literal["text-to-image", "image-to-image", "inpainting", "pose"]
 class FamilyTraits:
     """What is true of every model of a family, whatever its weights."""
 
-    factory: str  # "module:class" of a DiffusionModelFactory
+    factory: str  # "module:class" of a DiffusionModel
     capabilities: tuple[Capability, ...]
     size_multiple: int  # width and height are multiples of it
     rounds_size: bool = False  # down to such a multiple, instead of refusing
@@ -43,7 +44,10 @@ FAMILIES: dict[Family, FamilyTraits] = {
 }
 
 
-def load_factory(family: Family) -> DiffusionModelFactory:
-    """The class that makes models of this family; imports torch and diffusers."""
-    module, _, name = FAMILIES[family].factory.partition(":")
-    return cast("DiffusionModelFactory", getattr(importlib.import_module(module), name))
+def load_model(config: ModelConfig) -> DiffusionModel:
+    """The model of `config`, loaded; imports torch and diffusers. Raises what `loading.load_pipeline` does."""
+    from deployments.models.loading import load_pipeline
+
+    module, _, name = FAMILIES[config.family].factory.partition(":")
+    model_class: type[DiffusionModel] = getattr(importlib.import_module(module), name)
+    return model_class(load_pipeline(model_class.pipeline_class, config))

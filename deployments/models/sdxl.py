@@ -6,7 +6,7 @@ four heavy modules are shared through the engine, so that all three kinds of req
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers import (
@@ -22,7 +22,6 @@ from diffusers import (
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
-from deployments.models.loading import load_pipeline
 from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
 from deployments.models.steps import step_reporter
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from config.schema import ModelConfig, SchedulerName
+    from config.schema import SchedulerName
     from deployments.models.protocol import GenerationInputs, StepListener
 
 # Text is looked at by cross-attention only. A ControlNet adds its residuals to the UNet's: none are as good as zeros.
@@ -57,8 +56,9 @@ SCHEDULERS: Mapping[SchedulerName, type[Any]] = {
 class StableDiffusionXL:
     """One loaded SDXL model; see deployments.models.protocol.DiffusionModel."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        pipeline = load_pipeline(StableDiffusionXLPipeline, config)
+    pipeline_class: ClassVar[type[Any]] = StableDiffusionXLPipeline
+
+    def __init__(self, pipeline: Any) -> None:
         self._colors = LatentColors(pipeline.vae)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {

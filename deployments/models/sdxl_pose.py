@@ -8,19 +8,17 @@ each request makes one at most, so that nobody waits for them for long.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from diffusers import StableDiffusionXLControlNetPipeline
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import SharedModule
-from deployments.models.loading import load_controlnet
 from deployments.models.sdxl import StableDiffusionXL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from config.schema import ModelConfig, Weights
     from deployments.models.protocol import GenerationInputs
 
 CONTROLNET_METHODS = {
@@ -35,12 +33,12 @@ CONTROLNET_METHODS = {
 class StableDiffusionXLPose(StableDiffusionXL):
     """One loaded SDXL model with its pose ControlNet; see deployments.models.protocol.DiffusionModel."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        weights = cast("Weights", config.controlnet)  # the schema sees to it
-        self._controlnet = _SkippedAtZero(
-            load_controlnet(weights, config), "controlnet", CONTROLNET_METHODS, denoises=False
-        )
+    pipeline_class = StableDiffusionXLControlNetPipeline
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
+        del self._components["controlnet"]  # which the pipelines of requests without a skeleton do not take
+        self._controlnet = _SkippedAtZero(pipeline.controlnet, "controlnet", CONTROLNET_METHODS, denoises=False)
 
     def _kind_for(self, inputs: GenerationInputs) -> tuple[Callable[..., Any], dict[str, Any]]:
         if inputs.skeleton is None or inputs.pose_end == 0:  # which diffusers refuses

@@ -111,7 +111,7 @@ def anyio_backend() -> str:
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     toy = Toy()
-    monkeypatch.setattr(diffusion, "load_factory", lambda _family: toy.load)
+    monkeypatch.setattr(diffusion, "load_model", toy.load)
     return toy
 
 
@@ -553,7 +553,7 @@ class TestLoading:
         def fail(config: ModelConfig) -> None:
             raise OSError("no such weights")
 
-        monkeypatch.setattr(diffusion, "load_factory", lambda _family: fail)
+        monkeypatch.setattr(diffusion, "load_model", fail)
         with pytest.raises(OSError, match="no such weights"):
             make()
 

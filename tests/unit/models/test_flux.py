@@ -61,9 +61,8 @@ def diffusers_alone(base: Any) -> Callable[[GenerationInputs], Picture]:
 
 
 @pytest.fixture
-def model(base: Any, monkeypatch: pytest.MonkeyPatch) -> FluxSchnell:
-    monkeypatch.setattr("deployments.models.flux.load_pipeline", lambda *_: base)
-    return FluxSchnell(CONFIG)
+def model(base: Any) -> FluxSchnell:
+    return FluxSchnell(base)
 
 
 def test_alone_it_is_diffusers_to_the_bit(

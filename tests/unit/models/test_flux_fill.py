@@ -71,9 +71,8 @@ def diffusers_alone(base: Any) -> Callable[[GenerationInputs], Picture]:
 
 
 @pytest.fixture
-def model(base: Any, monkeypatch: pytest.MonkeyPatch) -> FluxFill:
-    monkeypatch.setattr("deployments.models.flux.load_pipeline", lambda *_: base)
-    return FluxFill(CONFIG)
+def model(base: Any) -> FluxFill:
+    return FluxFill(base)
 
 
 def test_alone_it_is_diffusers_to_the_bit(

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from config.schema import ModelConfig, Weights
 from deployments.models.previews import LatentColors, preview_steps, watched
-from deployments.models.registry import load_factory
+from deployments.models.registry import load_model
 from deployments.models.sdxl import SCHEDULERS
 from tests.unit.models.conftest import drawing, inputs, window
 
@@ -60,7 +60,7 @@ def load(family: Any) -> DiffusionModel:
     weights = Weights(source="small:sdxl" if family == "sdxl-pose" else f"small:{family}")
     controlnet = Weights(source="small:sdxl-pose") if family == "sdxl-pose" else None
     config = ModelConfig(family=family, weights=weights, controlnet=controlnet, device="cpu")
-    return load_factory(family)(config)
+    return load_model(config)
 
 
 def basis(channels: int) -> Tensor:

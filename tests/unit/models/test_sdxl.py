@@ -87,9 +87,8 @@ def diffusers_alone(base: Any) -> Callable[[GenerationInputs], Picture]:
 
 
 @pytest.fixture
-def model(base: Any, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionXL:
-    monkeypatch.setattr("deployments.models.sdxl.load_pipeline", lambda *_: base)
-    return StableDiffusionXL(CONFIG)
+def model(base: Any) -> StableDiffusionXL:
+    return StableDiffusionXL(base)
 
 
 def test_alone_it_is_diffusers_to_the_bit(

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from config.schema import ModelConfig, Weights
 from deployments.engine import collate
-from deployments.models.loading import ModelLoadError, load_controlnet, load_pipeline
+from deployments.models.loading import ModelLoadError, load_pipeline
 from deployments.models.pixels import to_pixels
 from deployments.models.sdxl_pose import StableDiffusionXLPose
 from deployments.models.small import small_model
@@ -64,22 +64,22 @@ MIXED = [
 ]
 
 
+def load(**changed: Any) -> Any:
+    return load_pipeline(StableDiffusionXLControlNetPipeline, CONFIG.model_copy(update=changed))
+
+
 @pytest.fixture(scope="module")
 def base() -> Any:
-    return load_pipeline(StableDiffusionXLPipeline, CONFIG)
+    return load()
 
 
 @pytest.fixture(scope="module")
-def controlnet() -> ControlNetModel:
-    return load_controlnet(CONTROLNET, CONFIG)
-
-
-@pytest.fixture(scope="module")
-def diffusers_alone(base: Any, controlnet: ControlNetModel) -> Callable[[GenerationInputs], Picture]:
+def diffusers_alone(base: Any) -> Callable[[GenerationInputs], Picture]:
     def run(asked: GenerationInputs) -> Picture:
         components = base.components
         scheduler: Any = DPMSolverMultistepScheduler if asked.scheduler == "dpm++" else type(base.scheduler)
         components["scheduler"] = scheduler.from_config(base.scheduler.config)
+        controlnet = components.pop("controlnet")
         pipeline: Any
         call: dict[str, Any]
         if asked.skeleton is None:
@@ -110,10 +110,8 @@ def diffusers_alone(base: Any, controlnet: ControlNetModel) -> Callable[[Generat
 
 
 @pytest.fixture
-def model(base: Any, controlnet: ControlNetModel, monkeypatch: pytest.MonkeyPatch) -> StableDiffusionXLPose:
-    monkeypatch.setattr("deployments.models.sdxl.load_pipeline", lambda *_: base)
-    monkeypatch.setattr("deployments.models.sdxl_pose.load_controlnet", lambda *_: controlnet)
-    return StableDiffusionXLPose(CONFIG)
+def model(base: Any) -> StableDiffusionXLPose:
+    return StableDiffusionXLPose(base)
 
 
 def forwards_of(parity: Parity, module: str) -> list[ForwardStatistics]:
@@ -215,7 +213,7 @@ def test_progress_counts_the_steps(parity: Parity, model: StableDiffusionXLPose)
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_controlnet_comes_ready_to_serve(dtype: Any) -> None:
-    controlnet = load_controlnet(CONTROLNET, CONFIG.model_copy(update={"dtype": dtype}))
+    controlnet = load(dtype=dtype).controlnet
     assert not any(part.training for part in controlnet.modules())
     for parameter in controlnet.parameters():
         assert (parameter.dtype, parameter.device.type) == (getattr(torch, dtype), "cpu")
@@ -224,20 +222,20 @@ def test_a_controlnet_comes_ready_to_serve(dtype: Any) -> None:
 
 def test_a_controlnet_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match="is not a folder"):
-        load_controlnet(Weights(source=str(tmp_path / "none")), CONFIG)
+        load(controlnet=Weights(source=str(tmp_path / "none")))
     with pytest.raises(ModelLoadError, match=f"cannot load ControlNetModel from '{tmp_path}'"):
-        load_controlnet(Weights(source=str(tmp_path)), CONFIG)
+        load(controlnet=Weights(source=str(tmp_path)))
     ControlNetModel.from_pretrained(small_model("sdxl-pose")).save_pretrained(tmp_path)
     file = tmp_path / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     del tensors["conv_in.bias"]
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(ModelLoadError, match=r"lacks 1 weights of controlnet, as conv_in\.bias"):
-        load_controlnet(Weights(source=str(tmp_path)), CONFIG)
+        load(controlnet=Weights(source=str(tmp_path)))
 
 
 def test_bfloat16_stays_bfloat16_in_a_merged_call(parity: Parity) -> None:
     """Scales are numbers and become a tensor: of a wider type it would widen what it multiplies."""
-    model = StableDiffusionXLPose(CONFIG.model_copy(update={"dtype": "bfloat16"}))
+    model = StableDiffusionXLPose(load(dtype="bfloat16"))
     side_by_side(parity, model, [inputs(steps=2, skeleton=skeleton(seed), pose_strength=0.3 * seed) for seed in (1, 2)])
     assert forwards_of(parity, "controlnet")[0].largest_batch == 2
