@@ -1,6 +1,7 @@
-"""Reads a Serve config file and checks the parts of it that are ours: the `args` and `user_config` of each application.
+"""Reads a Serve config file and checks the parts of it that are ours.
 
-Ray checks the rest when it deploys. An error names the key path.
+Those are the `args` and `user_config` of each application, and the autoscaling policy of the models. Ray checks the
+rest when it deploys. An error names the key path.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings, PoseEstimatorConfig
+from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings, PoseEstimatorConfig, Strict
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -75,8 +76,22 @@ class _IngressApplication(BaseModel):
     deployments: tuple[_IngressDeployment]
 
 
+class _BacklogPolicyArguments(Strict):
+    target_backlog_seconds: float = Field(gt=0, strict=True)
+
+
+class _BacklogPolicy(Strict):
+    policy_function: Literal["deployments.autoscaling:BacklogPolicy"]
+    policy_kwargs: _BacklogPolicyArguments
+
+
+class _ModelAutoscaling(BaseModel):
+    policy: _BacklogPolicy | None = None  # without one, Ray scales by the number of requests
+
+
 class _ModelDeployment(BaseModel):
     name: Literal["Diffusion"]
+    autoscaling_config: _ModelAutoscaling | None = None
     user_config: ModelSettings
 
 

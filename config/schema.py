@@ -14,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, Posit
 
 Family = Literal["sdxl", "sdxl-pose", "flux-schnell", "flux-fill"]
 SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
+Quantization = Literal["int8_weight_only", "int8_dynamic", "fp8_dynamic"]
+AttentionBackend = Literal[
+    "native", "_native_cudnn", "_native_efficient", "_native_flash", "flash", "flash_hub", "_flash_3", "_flash_3_hub"
+]
 DetectorName = Literal["mediapipe", "dwpose", "openpose"]
 Size = Annotated[str, Field(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]  # WxH
 MAX_PEOPLE = 32  # of one pose
@@ -63,6 +67,69 @@ class Weights(Strict):
         return self
 
 
+class Acceleration(Strict):
+    """What makes a model faster or smaller. What its family or the hardware cannot honour is an error at start."""
+
+    compile: bool = Field(
+        default=False,
+        description="Compile the repeated blocks of UNet, ControlNet or transformer with torch.compile, for any number "
+        "of rows and any size. The first call of each kind waits for it: set warm_up_sizes.",
+    )
+    compile_cache: str = Field(
+        default="~/.cache/easel/compiled", min_length=1, description="A folder that keeps what was compiled."
+    )
+    channels_last: bool = Field(
+        default=False, description="Keep convolutions' weights with channels last. SDXL's families only."
+    )
+    fuse_qkv: bool = Field(
+        default=False,
+        description="One projection to query, key and value instead of three. Takes memory: the three are kept.",
+    )
+    attention: AttentionBackend | None = Field(
+        default=None,
+        description="diffusers' attention backend; default: as torch chooses. FLUX's families only. Those that end in "
+        "_hub fetch a kernel from the hub.",
+    )
+    quantization: Quantization | None = Field(
+        default=None, description="Weights, or weights and activations (dynamic), of the same blocks in 8 bits."
+    )
+    text_encoder_quantization: Literal["int8_weight_only"] | None = Field(
+        default=None, description="Weights of the text encoders in 8 bits."
+    )
+    vae_tiling: bool = Field(
+        default=False,
+        description="Decode and encode pictures that are larger than the VAE was made for (1024) in overlapping tiles: "
+        "less memory, and slightly other pictures.",
+    )
+    group_offload: bool = Field(
+        default=False,
+        description="Keep weights in the host's memory and load each layer when it is needed, for models that do not "
+        "fit the GPU.",
+    )
+    lossy_guidance_cutoff: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="The share of a request's steps after which guidance is switched off, so that the rest costs half. "
+        "Other pictures. SDXL's families only.",
+    )
+    lossy_step_cache: float | None = Field(
+        default=None,
+        gt=0,
+        description="At a step whose first block adds what it did before, but for this share of it, the other blocks "
+        "are not run: what they added before is added again. Other pictures; of use at many steps. FLUX's families "
+        "only.",
+    )
+
+    @model_validator(mode="after")
+    def _options_that_go_together(self) -> Acceleration:
+        if self.compile and self.group_offload:
+            raise ValueError("compile: does not go with group_offload, which moves weights amid the compiled blocks")
+        if self.lossy_step_cache is not None and self.group_offload:
+            raise ValueError("lossy_step_cache: does not go with group_offload, which loads all blocks in turn")
+        return self
+
+
 class ModelConfig(Strict):
     """`args` of `deployments.diffusion:build`: one model, loaded once per replica."""
 
@@ -84,6 +151,20 @@ class ModelConfig(Strict):
     warm_up_sizes: tuple[Size, ...] = Field(
         default=(), description="Sizes (`WxH`) to run before the replica is ready, to measure their cost and knee."
     )
+    acceleration: Acceleration = Acceleration()
+
+    @model_validator(mode="after")
+    def _acceleration_that_the_family_honours(self) -> ModelConfig:
+        is_flux = self.family.startswith("flux")
+        for key, needs_flux, why in (
+            ("channels_last", False, "its transformer has no convolutions"),
+            ("attention", True, "its UNet knows no attention backends"),
+            ("lossy_guidance_cutoff", False, "its guidance costs no rows"),
+            ("lossy_step_cache", True, "its UNet is not a row of blocks"),
+        ):
+            if getattr(self.acceleration, key) and needs_flux != is_flux:
+                raise ValueError(f"acceleration.{key}: not for the family '{self.family}': {why}")
+        return self
 
     @model_validator(mode="after")
     def _controlnet_where_it_is_used(self) -> ModelConfig:

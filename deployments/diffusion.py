@@ -20,10 +20,13 @@ from ray import serve
 from ray.serve import Application
 
 from config.schema import ModelConfig, ModelSettings
+from deployments.autoscaling import BACKLOG_SECONDS
+from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable
 from deployments.models.registry import load_model
 from deployments.preparation import Preparation, prepare, warm_up_inputs
-from deployments.types import ImageRequest, ImageResult, Progress, StepCallback
+from deployments.shared_jobs import SharedJobs
+from deployments.types import ImageRequest, ImageResult, Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ray.serve")
 
+_SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will take
+_MOST_AT_WARM_UP = 16
+
 
 class Diffusion:
     """One model on one replica."""
@@ -42,13 +48,16 @@ class Diffusion:
         import torch  # a replica needs it, the process that builds the application does not
 
         from deployments.engine.engine import DiffusionEngine
+        from deployments.engine.memory import memory_of
+        from deployments.models.loading import device_of
 
         if config.torch_threads is not None:
             torch.set_num_threads(config.torch_threads)
         started_at = time.monotonic()
         self._settings: ModelSettings | None = None
         self._family = config.family
-        self._engine = DiffusionEngine()
+        self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)))
+        self._jobs = SharedJobs()
         self._model = load_model(config)
         self._engine.start()
         logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
@@ -64,12 +73,17 @@ class Diffusion:
 
     async def generate(self, request: ImageRequest) -> ImageResult:
         """The picture. Raises an EaselError; cancelling the call stops the work."""
+        arrived_at = time.monotonic()
         prepared = await self._prepare(request)
         with self._running(prepared, lambda _step, _steps, _preview: None) as job:
-            return await _result_of(job, prepared)
+            return await _result_of(job, prepared, arrived_at)
 
     async def stream(self, request: ImageRequest) -> AsyncIterator[Progress | ImageResult]:
-        """Progress before the first denoising step and after each, and last the result; otherwise as `generate`."""
+        """Progress at once, with every denoising step and at least every second, and last the result.
+
+        Otherwise as `generate`.
+        """
+        arrived_at = time.monotonic()
         prepared = await self._prepare(request)
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[tuple[int, int, Tensor | None] | None] = asyncio.Queue()
@@ -79,15 +93,29 @@ class Diffusion:
 
         with self._running(prepared, tell) as job:
             job.future.add_done_callback(lambda _: tell())
-            while (event := await events.get()) is not None:
+            event: tuple[int, int, Tensor | None] | None = (0, prepared.workload.steps, None)
+            while event is not None:
                 step, steps, preview = event
-                picture = None if preview is None else await asyncio.to_thread(prepared.finish, preview)
-                yield Progress(step=step, steps=steps, preview=picture)
-            yield await _result_of(job, prepared)
+                yield Progress(
+                    step=step,
+                    steps=steps,
+                    is_waiting=job.started_at is None,
+                    seconds_left=self._engine.seconds_until_done(job),
+                    preview=None if preview is None else await asyncio.to_thread(prepared.finish, preview),
+                )
+                try:
+                    event = await asyncio.wait_for(events.get(), _SECONDS_OF_SILENCE)
+                except asyncio.TimeoutError:
+                    event = (step, steps, None)
+            yield await _result_of(job, prepared, arrived_at)
 
     async def statistics(self) -> EngineStatistics:
         """The engine's counters since this replica started."""
         return self._engine.statistics()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Serve's controller is told every now and then; see deployments.autoscaling."""
+        return {BACKLOG_SECONDS: self._engine.backlog_seconds()}
 
     async def check_health(self) -> None:
         """Raises when the engine is dead or hung, so that Serve replaces this replica."""
@@ -102,25 +130,18 @@ class Diffusion:
 
     @contextmanager
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:
-        job = self._engine.submit(
-            self._generation(prepared.inputs, listener), seconds=prepared.request.deadline - time.time()
-        )
-        try:
+        """The job that makes it, which may be that of an equal request; both end with the last who listens."""
+
+        def start(tell: StepListener) -> Job[Tensor]:
+            seconds = prepared.request.standing.deadline - time.time()
+            return self._engine.submit(self._generation(prepared.inputs, tell), prepared.workload, seconds)
+
+        with self._jobs.listening(prepared.identity, listener, start) as job:
             yield job
-        finally:
-            job.cancel()  # does nothing to a job that has ended
 
-    def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[StepCallback], Tensor]:
-        """What the engine runs; both the engine and the listener are told of its steps."""
-
-        def generate(report: StepCallback) -> Tensor:
-            def report_and_tell(step: int, steps: int, preview: Tensor | None) -> None:
-                report(step, steps)
-                listener(step, steps, preview)
-
-            return self._model.generate(inputs, report_and_tell)
-
-        return generate
+    def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[], Tensor]:
+        """What the engine runs."""
+        return lambda: self._model.generate(inputs, listener)
 
     def _current_settings(self) -> ModelSettings:
         if self._settings is None:
@@ -128,12 +149,24 @@ class Diffusion:
         return self._settings
 
     def _warm_up(self, sizes: tuple[str, ...]) -> None:
-        """One step at each size, alone and together: the first user need not wait for it, and the knee is known."""
+        """One step at each size, alone and together: the first user need not wait for it, and the knee is known.
+
+        Twice as many at a time, until a forward takes no more of them.
+        """
         for size in sizes:
-            generate = self._generation(warm_up_inputs(size, self._family), lambda _step, _steps, _preview: None)
-            for together in (1, 2, 4):
-                for job in [self._engine.submit(generate) for _ in range(together)]:
+            inputs = warm_up_inputs(size, self._family)
+            workload = Workload(kind="warm-up", pixels=inputs.width * inputs.height)
+            together, runs_together = 1, True
+            while together <= _MOST_AT_WARM_UP and runs_together:
+                before = self._engine.statistics().forwards
+                generate = self._generation(inputs, lambda _step, _steps, _preview: None)
+                for job in [self._engine.submit(generate, workload) for _ in range(together)]:
                     job.future.result()
+                after = self._engine.statistics().forwards.items()
+                runs_together = any(
+                    made.largest_batch >= together for label, made in after if made != before.get(label)
+                )
+                together *= 2
         logger.info("Warmed up at %s", ", ".join(sizes) or "no size")
 
 
@@ -150,11 +183,11 @@ def build(args: dict[str, Any]) -> Application:
     return deployment.bind(ModelConfig.model_validate(args))
 
 
-async def _result_of(job: Job[Tensor], prepared: Preparation) -> ImageResult:
+async def _result_of(job: Job[Tensor], prepared: Preparation, arrived_at: float) -> ImageResult:
     painted = await asyncio.wrap_future(job.future)
     ended_at = time.monotonic()
     request, inputs = prepared.request, prepared.inputs
-    started_at = job.started_at if job.started_at is not None else ended_at
+    started_at = max(arrived_at, ended_at if job.started_at is None else job.started_at)
     return ImageResult(
         image=await asyncio.to_thread(prepared.finish, painted),
         output_format=request.output_format,
@@ -163,6 +196,6 @@ async def _result_of(job: Job[Tensor], prepared: Preparation) -> ImageResult:
         seed=inputs.seed,
         steps=inputs.steps,
         guidance_scale=inputs.guidance_scale,
-        queue_seconds=started_at - job.submitted_at,
+        queue_seconds=started_at - arrived_at,
         inference_seconds=ended_at - started_at,
     )

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from config.schema import dimensions
+from deployments.engine.workload import Workload
 from deployments.errors import DeadlineExceeded, InvalidRequest
 from deployments.imaging.canvas import REPAINT, Canvas, canvas_of
 from deployments.imaging.decode import decode
@@ -21,6 +23,7 @@ from deployments.imaging.encode import encode
 from deployments.imaging.masks import mask_of
 from deployments.models.protocol import GenerationInputs
 from deployments.models.registry import FAMILIES
+from deployments.types import Standing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 _IMAGE_TO_IMAGE_STRENGTH = 0.6
 _INPAINTING_STRENGTH = 1.0
 
+_NOBODYS = Standing(deadline=0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
@@ -41,6 +46,27 @@ class Preparation:
     request: ImageRequest
     inputs: GenerationInputs
     canvas: Canvas | None  # None: nothing was given to paint on
+
+    @property
+    def identity(self) -> Hashable:
+        """Equal for requests whose pictures are the same before they are encoded."""
+        anyones = replace(
+            self.request, request_id="", standing=_NOBODYS, output_format="png", output_compression=100, quality="auto"
+        )
+        return anyones, self.inputs.steps, self.inputs.guidance_scale, self.inputs.scheduler
+
+    @property
+    def workload(self) -> Workload:
+        """What the engine is told of it in advance."""
+        inputs, standing = self.inputs, self.request.standing
+        return Workload(
+            kind=(inputs.guidance_scale > 1, inputs.image is None, inputs.mask is None, inputs.skeleton is None),
+            pixels=inputs.width * inputs.height,
+            steps=inputs.steps if inputs.image is None else max(1, int(inputs.steps * inputs.strength)),
+            caller=standing.caller,
+            weight=standing.weight,
+            priority=standing.priority,
+        )
 
     def finish(self, painted: Tensor) -> bytes:
         """The answer's file, from a picture tensor of shape (1, 3, height, width), 0 … 1.
@@ -60,7 +86,7 @@ class Preparation:
 
 def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> Preparation:
     """Decodes the pictures and resolves the preset. Raises InvalidRequest, TooLarge and DeadlineExceeded."""
-    if time.time() >= request.deadline:
+    if time.time() >= request.standing.deadline:
         raise DeadlineExceeded("The request's time was up before it reached the model.")
     preset = _preset(settings, request)
     canvas = _canvas(request, family)

@@ -6,12 +6,10 @@ never reaches a log. The seed is always set: it is drawn at the edge, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 OutputFormat = Literal["png", "jpeg", "webp"]
-StepCallback = Callable[[int, int], None]  # (denoising steps done, steps in all)
 Point = tuple[float, float]  # x and y as fractions of a picture's width and height, 0 … 1
 MaskReading = Literal["alpha", "white"]  # "alpha": transparent is repainted; white where it has no alpha
 Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
@@ -26,6 +24,16 @@ class PoseGuidance:
     skeleton: bytes = field(repr=False)  # PNG, as large as the picture
     strength: float = 1.0  # 0 … 2
     end: float = 1.0  # 0 … 1, the share of the denoising steps that it guides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Until when a request matters, and how it stands against others."""
+
+    deadline: float  # unix seconds; no work is done for the request after it
+    caller: str = ""  # whose key it came with; all are one where no keys are configured
+    weight: float = 1.0  # of the caller's share of a busy model
+    priority: int = 0  # greater goes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +58,7 @@ class ImageRequest:
     partial_images: int = 0  # 0 … 3 previews, spread over the steps; only when streaming
     output_format: OutputFormat = "png"
     output_compression: int = 100  # 0 … 100, the quality of jpeg and webp
-    deadline: float  # unix seconds; no work is done for this request after it
+    standing: Standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,8 @@ class Progress:
 
     step: int
     steps: int
+    is_waiting: bool = False  # nothing was computed for it yet
+    seconds_left: float | None = None  # that the picture is expected to take, as things stand
     preview: bytes | None = field(default=None, repr=False)  # the picture as it forms, where one was asked for here
 
 

@@ -45,7 +45,7 @@ class Dispatcher:
         self._handles: dict[str, asyncio.Task[DeploymentHandle]] = {}
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
-        """The result, by `request.deadline`. The seed is in the request, so a second try makes the same picture."""
+        """The result, by the request's deadline. The seed is in the request: a second try makes the same picture."""
 
         async def attempt() -> ImageResult:
             with self._told(route.application, route.name):
@@ -53,7 +53,7 @@ class Dispatcher:
                 result: ImageResult = await _answer(handle.generate.remote(request))
                 return result
 
-        return await _by(request.deadline, route.name, _with_one_retry(attempt))
+        return await _by(request.standing.deadline, route.name, _with_one_retry(attempt))
 
     async def draw_skeleton(
         self, application: str, source: PoseSource, width: int, height: int, deadline: float
@@ -75,13 +75,14 @@ class Dispatcher:
         """
         steps_told = -1
         for attempt in (1, 2):
+            told_before = steps_told
             try:
                 async with aclosing(self._events(route, request)) as events:
                     async for event in events:
                         if isinstance(event, ImageResult):
                             yield event
                             return  # whatever happens to the replica now, the request has its answer
-                        if event.step > steps_told:
+                        if event.step > told_before:
                             steps_told = event.step
                             yield event
                 return
@@ -99,9 +100,9 @@ class Dispatcher:
             with self._told(route.application, route.name):  # within the deadline: Ray has TimeoutErrors of its own
                 return await anext(response, None)
 
-        response = await _by(request.deadline, route.name, begin())
+        response = await _by(request.standing.deadline, route.name, begin())
         try:
-            while (event := await _by(request.deadline, route.name, go_on())) is not None:
+            while (event := await _by(request.standing.deadline, route.name, go_on())) is not None:
                 yield event
         finally:
             response.cancel()  # does nothing to one that has ended

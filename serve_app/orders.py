@@ -33,6 +33,7 @@ from deployments.types import (
     Progress,
     Quality,
     Skeleton,
+    Standing,
 )
 from serve_app.backend import Backend
 from serve_app.routing import check_steps, output_size, require_capability, resolve
@@ -117,7 +118,7 @@ async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
         partial_images=order.partial_images,
         output_format=order.output_format,
         output_compression=order.output_compression,
-        deadline=deadline,
+        standing=Standing(deadline=deadline),
     )
     return Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first))
 

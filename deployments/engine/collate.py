@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from math import prod
 from typing import Any, TypeAlias
 
@@ -18,12 +19,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from deployments.engine.workload import Role
+
 BatchKey: TypeAlias = tuple[Hashable, ...]
 OutputSplitter: TypeAlias = Callable[[Any, Sequence[int]], list[Any]]
 
 _UNKNOWN = "unknown"  # stands in a shape for an argument of which nothing is known
 _ABSENT = "absent"  # for one that is not in it
 _digests = WeakIdKeyDictionary()  # of shared tensors, as long as they live
+
+
+class RowObjects(tuple[Any, ...]):
+    """As an argument, or inside one: an object for each row, of any kind, which goes where its row goes."""
 
 
 class UnknownOutput(TypeError):
@@ -53,7 +60,7 @@ class ModuleCall:
     method: Callable[..., Any]
     arguments: dict[str, Any]
     rules: MergeRules
-    denoises: bool
+    role: Role = Role.SURROUNDS
 
     @property
     def rows(self) -> int:
@@ -105,6 +112,8 @@ class ModuleCall:
         if isinstance(value, Tensor):
             has_rows = value.ndim > 0 and value.shape[0] == self.rows
             return (tuple(value.shape[1:]), value.dtype, str(value.device)) if has_rows else _UNKNOWN
+        if isinstance(value, RowObjects):
+            return "per row" if len(value) == self.rows else _UNKNOWN
         if isinstance(value, Mapping):
             return tuple((name, self._signature(value[name])) for name in sorted(value))
         if isinstance(value, list | tuple):
@@ -177,6 +186,8 @@ def _of_one_length(values: Sequence[Any]) -> list[Tensor]:
 def _merge(values: Sequence[Any]) -> Any:
     if isinstance(values[0], Tensor):
         return torch.cat(list(values))
+    if isinstance(values[0], RowObjects):
+        return RowObjects(chain.from_iterable(values))
     if isinstance(values[0], Mapping):
         return {name: _merge([value[name] for value in values]) for name in values[0]}
     if isinstance(values[0], list | tuple):

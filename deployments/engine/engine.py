@@ -1,14 +1,15 @@
 """Step-level continuous batching in one sentence: admit, schedule, run, settle, on one thread.
 
     admit     new jobs start and run to their first module call; cancelled and late ones are thrown out
-    schedule  waiting calls -> those to run now: one batch key, up to the cap on rows
+    schedule  waiting calls -> those to run now: one batch key, up to the cap on rows (see planner.py)
     run       merge -> one forward -> split
     settle    resume the members in turn; whoever returns is finished, whoever raises has failed, alone
 
 Invariants: one thread runs every pipeline and every forward, so that only what other threads hand in needs a lock;
 nothing that one job does can fail another; a job ends in exactly one way. A merged forward that raises is tried again
-in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good. An error of the
-device itself, after which nothing on it can be trusted, ends the engine.
+in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good. A call that alone
+does not fit while other jobs hold memory waits until fewer run. An error of the device itself, after which nothing on
+it can be trusted, ends the engine.
 """
 
 from __future__ import annotations
@@ -19,18 +20,27 @@ import math
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 
-from deployments.engine.collate import ModuleCall, run_merged
-from deployments.engine.cost import CostModel
+from deployments.engine.collate import ModuleCall
+from deployments.engine.execution import (
+    DidNotFit,
+    Executor,
+    Member,
+    free_unused_memory,
+    is_of_the_device,
+    is_out_of_memory,
+)
 from deployments.engine.job import Job, JobState
-from deployments.engine.scheduler import WaitingCall, choose
+from deployments.engine.memory import DeviceMemory
+from deployments.engine.planner import Planner
 from deployments.engine.statistics import EngineStatistics, StatisticsRecorder
+from deployments.engine.workload import Workload
 from deployments.errors import (
     DeadlineExceeded,
     EaselError,
@@ -39,13 +49,13 @@ from deployments.errors import (
     OutOfMemory,
     Overloaded,
 )
-from deployments.types import StepCallback
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_MOST_MEMORY_CAPS = 1024  # callers choose sizes, and so how many shapes there are
+
+_LEAST_PATIENCE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +63,28 @@ class EngineLimits:
     """Caps on what runs together; see config.schema.Batching for their meaning."""
 
     max_rows: int | None = None
-    max_running: int = 16
+    max_running: int = 16  # of one size
     max_queued: int = 64
 
 
 class DiffusionEngine:
-    """Runs pipeline calls as jobs whose shared-module calls are merged. Thread-safe where it says so."""
+    """Runs pipeline calls as jobs whose shared-module calls are merged. Thread-safe where it says so.
 
-    def __init__(self, limits: EngineLimits = EngineLimits()) -> None:
+    `memory` tells of the device that they run on, where it can.
+    """
+
+    def __init__(self, limits: EngineLimits = EngineLimits(), memory: DeviceMemory | None = None) -> None:
         self.limits = limits  # may be replaced at any time; read anew in every step
-        self._tickets = itertools.count()
-        self._arrived: deque[Job[Any]] = deque()
+        self._numbers = itertools.count()
+        self._arrived: list[Job[Any]] = []
         self._running: list[Job[Any]] = []
         self._wake = threading.Condition()
         self._stopping = False
         self._dead: EaselError | None = None
         self._busy_since: float | None = None  # when the thread took up what it does now; None while it waits
-        self._seconds_to_a_free_place = 1.0  # of the running jobs' remaining steps, the least, at their measured cost
-        self._cost = CostModel()
-        self._memory_caps: dict[Hashable, int] = {}
+        self._planner = Planner()
         self._statistics = StatisticsRecorder()
+        self._executor = Executor(self._planner, self._statistics, memory, self._note_activity)
         self._thread = threading.Thread(target=self._loop, name="diffusion-engine", daemon=True)
 
     def start(self) -> None:
@@ -88,18 +100,24 @@ class DiffusionEngine:
             self._thread.join(timeout=10)
         self._fail_everybody(ModelUnavailable("The model is shutting down.", retry_after_seconds=5))
 
-    def submit(self, function: Callable[[StepCallback], Result], seconds: float = math.inf) -> Job[Result]:
-        """Queues `function`, which is given a callback to report its denoising steps to. Callable from any thread.
+    def submit(
+        self, function: Callable[[], Result], workload: Workload = Workload(), seconds: float = math.inf
+    ) -> Job[Result]:
+        """Queues `function`, of which `workload` is known in advance. Callable from any thread.
 
         It has `seconds` to finish; then it ends with DeadlineExceeded, whether it waits or runs. Raises Overloaded when
-        the queue is full, ModelUnavailable when the engine has died or is stopping.
+        the queue is full or holds so much work that it would not finish in time, ModelUnavailable when the engine has
+        died or is stopping.
         """
         with self._wake:
             if self._dead or self._stopping:
                 raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
-            if len(self._arrived) + len(self._running) >= self.limits.max_running + self.limits.max_queued:
-                raise Overloaded("This model's queue is full.", retry_after_seconds=self._seconds_to_a_free_place)
-            job = Job(next(self._tickets), function, seconds, self._notify, self._statistics.ended)
+            others = self._jobs()
+            if len(others) >= self.limits.max_running + self.limits.max_queued:
+                free_in = self._planner.seconds_until_one_is_done(others)
+                raise Overloaded("This model's queue is full.", retry_after_seconds=free_in)
+            job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
+            self._planner.require_time(job, others, job.submitted_at)
             self._arrived.append(job)
             self._wake.notify()
         return job
@@ -107,6 +125,14 @@ class DiffusionEngine:
     def statistics(self) -> EngineStatistics:
         """A snapshot of the counters; callable from any thread."""
         return self._statistics.snapshot(waiting=len(self._arrived), running=len(self._running))
+
+    def seconds_until_done(self, job: Job[Any]) -> float:
+        """When `job` is expected to end, as things stand; callable from any thread."""
+        return self._planner.seconds_until_done(job, self._jobs(), time.monotonic())
+
+    def backlog_seconds(self) -> float:
+        """How long the device is busy with what is here already; callable from any thread."""
+        return self._planner.backlog_seconds(self._jobs())
 
     def check(self, watchdog_seconds: float) -> None:
         """Raises ModelUnavailable if the engine has died, or is busy with one thing for longer than the watchdog lets.
@@ -128,7 +154,7 @@ class DiffusionEngine:
                 while self._wait_for_work():
                     self._admit()
                     if members := self._schedule():
-                        self._settle(members, self._run(members))
+                        self._settle(members, self._executor.run(members))
         except BaseException as error:  # of the device, or a mistake of ours: loud, and nobody is left waiting
             logger.exception("The diffusion engine has died")
             self._busy_since = None
@@ -140,6 +166,8 @@ class DiffusionEngine:
     def _wait_for_work(self) -> bool:
         self._busy_since = None
         with self._wake:
+            if not self._arrived and not self._running:
+                self._executor.pause()
             self._wake.wait_for(lambda: self._arrived or self._running or self._stopping)
             return not self._stopping
 
@@ -151,100 +179,94 @@ class DiffusionEngine:
             late = [job for job in self._arrived if job.cancel_requested or now >= job.expires_at]
             for job in late:
                 self._arrived.remove(job)
-            free = max(0, self.limits.max_running - len(self._running))
-            admitted = [self._arrived.popleft() for _ in range(min(free, len(self._arrived)))]
-            self._running += late + admitted
+            self._running += late
+            waiting = list(self._arrived)
         for job in late:
             self._throw_out(job)
-        for job in admitted:
+        if waiting and not any(job.parked_among for job in self._running):
+            self._start(self._planner.in_order(waiting, now))
+
+    def _start(self, waiting: Sequence[Job[Any]]) -> None:
+        """Starts what there is room for, the most urgent first; those who run already wait no longer than for a forward.
+
+        Each size has room of its own, so that many jobs of one never keep out those of another.
+        """
+        patience = max(self._executor.last_seconds, _LEAST_PATIENCE_SECONDS) if self._running else math.inf
+        began_at = time.monotonic()
+        running = Counter(job.workload.pixels for job in self._running)
+        for job in waiting:
+            if running[job.workload.pixels] >= self.limits.max_running:
+                continue
+            with self._wake:
+                if job not in self._arrived:  # failed with everybody
+                    continue
+                self._arrived.remove(job)
+                self._running.append(job)
+            running[job.workload.pixels] += 1
             job.begin()
             self._resume(job, job.coroutine.resume)
+            if time.monotonic() - began_at > patience:
+                break
 
-    def _schedule(self) -> list[tuple[Job[Any], ModuleCall]]:
-        now = time.monotonic()
-        paused = {job.ticket: (job, job.paused_at) for job in self._running if job.paused_at is not None}
-        waiting = [
-            WaitingCall(
-                ticket,
-                call.key,
-                call.rows,
-                self._row_cap(call),
-                call.denoises,
-                age_seconds=now - job.submitted_at,
-                remaining_seconds=(job.steps - job.steps_done) * self._cost.seconds(call.shape, call.rows),
-            )
-            for ticket, (job, call) in paused.items()
+    def _schedule(self) -> list[Member]:
+        running = len(self._running)
+        paused = [
+            (job, job.paused_at)
+            for job in self._running
+            if job.paused_at is not None and (job.parked_among is None or running < job.parked_among)
         ]
-        self._seconds_to_a_free_place = max(1.0, min((call.remaining_seconds for call in waiting), default=1.0))
-        return [paused[call.ticket] for call in choose(waiting)]
+        return self._planner.choose(paused, self._row_cap, time.monotonic())
 
     def _row_cap(self, call: ModuleCall) -> int:
-        worthwhile = self.limits.max_rows or self._cost.row_cap(call.shape, call.rows)
-        bounds = [worthwhile, call.most_rows, self._memory_caps.get(call.shape)]
-        return min(bound for bound in bounds if bound is not None)
+        worthwhile = self.limits.max_rows or self._planner.cost.row_cap(call.shape, call.rows)
+        return min(worthwhile, self._executor.most_rows(call) or worthwhile)
 
-    def _run(self, members: Sequence[tuple[Job[Any], ModuleCall]]) -> list[Any]:
-        """The output of each call, or the exception that it alone is to blame for."""
-        calls = [call for _, call in members]
-        rows = sum(call.rows for call in calls)
-        self._busy_since = started_at = time.monotonic()
-        for job, _ in members:
-            job.started_at = job.started_at or started_at
-        try:
-            outputs = run_merged(calls)
-            _synchronize(calls[0])
-        except Exception as error:
-            out_of_memory = _is_out_of_memory(error)
-            if _is_of_the_device(error):
-                raise
-            if len(calls) == 1:
-                return [_too_large_alone() if out_of_memory else error]
-            logger.warning("A forward of %d calls failed (%s); trying halves", len(calls), type(error).__name__)
-        else:
-            seconds = time.monotonic() - started_at
-            self._cost.observe(calls[0].shape, rows, seconds)
-            self._statistics.forward(calls[0].label, len(calls), rows, seconds)
-            return outputs
-        half = len(members) // 2
-        if out_of_memory:
-            torch.cuda.empty_cache()  # does nothing without CUDA
-            self._remember_memory_cap(calls[0], sum(call.rows for call in calls[half:]))
-        return self._run(members[:half]) + self._run(members[half:])
-
-    def _remember_memory_cap(self, call: ModuleCall, rows: int) -> None:
-        self._memory_caps[call.shape] = min(rows, self._memory_caps.pop(call.shape, rows))
-        if len(self._memory_caps) > _MOST_MEMORY_CAPS:
-            del self._memory_caps[next(iter(self._memory_caps))]
-
-    def _settle(self, members: Sequence[tuple[Job[Any], ModuleCall]], outputs: Sequence[Any]) -> None:
+    def _settle(self, members: Sequence[Member], outputs: Sequence[Any]) -> None:
         for (job, _), output in zip(members, outputs, strict=True):
+            if isinstance(output, DidNotFit):
+                self._park(job)
+                continue
+            job.parked_among = None
             self._resume(job, job.coroutine.throw if isinstance(output, Exception) else job.coroutine.resume, output)
 
+    def _park(self, job: Job[Any]) -> None:
+        """Its call did not fit, alone. Others may hold what it lacks: it is tried again when fewer run."""
+        free_unused_memory()
+        if all(other is job or other.parked_among for other in self._running):
+            self._resume(job, job.coroutine.throw, _too_large_alone())
+        else:
+            job.parked_among = len(self._running)
+
     def _resume(self, job: Job[Any], step: Callable[..., ModuleCall | None], *output: Any) -> None:
-        self._busy_since = time.monotonic()
+        self._note_activity()
         job.paused_at = step(*output)
         if job.settled:  # from outside, while it ran
             job.coroutine.close()
             self._remove(job)
         elif job.paused_at is None:
             result, error = job.coroutine.result, job.coroutine.error
-            if error is not None and _is_of_the_device(error):
+            if error is not None and is_of_the_device(error):
                 raise error
             answer = None if error is None else _as_easel_error(error)
             self._remove(job)
             if answer is None:
+                self._planner.finished(job)
                 job.finish(result)
             else:
                 job.fail(answer)
 
     def _throw_out(self, job: Job[Any]) -> None:
-        self._busy_since = time.monotonic()
+        self._note_activity()
         job.coroutine.close()
         self._remove(job)
         if job.cancel_requested:
             job.fail(EaselError("The request was cancelled.", code="cancelled"), JobState.CANCELLED)
         else:
             job.fail(DeadlineExceeded("The model did not finish in the time that is allowed."))
+
+    def _note_activity(self) -> None:
+        """Something new is taken up: the watchdog counts from here."""
+        self._busy_since = time.monotonic()
 
     def _remove(self, job: Job[Any]) -> None:
         self._running.remove(job)
@@ -253,36 +275,19 @@ class DiffusionEngine:
 
     # ------------------------------------------------------------------------------------------------ from any thread
 
+    def _jobs(self) -> list[Job[Any]]:
+        return [*self._arrived, *self._running]
+
     def _notify(self) -> None:
         with self._wake:
             self._wake.notify()
 
     def _fail_everybody(self, error: EaselError) -> None:
         with self._wake:
-            everybody = [*self._arrived, *self._running]
+            everybody = self._jobs()
             self._arrived.clear()
         for job in everybody:
             job.fail(error)
-
-
-def _synchronize(call: ModuleCall) -> None:
-    """Kernels run behind: their time, and their errors, belong to the forward that started them."""
-    device = next((value.device for value in call.arguments.values() if isinstance(value, torch.Tensor)), None)
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device is not None and device.type == "mps":
-        torch.mps.synchronize()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Not every allocator has a type of its own for it: some are told by their text alone."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(words in str(error) for words in ("out of memory", "DefaultCPUAllocator"))
-
-
-def _is_of_the_device(error: BaseException) -> bool:
-    """After it nothing on the device can be trusted, and every further call fails."""
-    return isinstance(error, torch.AcceleratorError) and not _is_out_of_memory(error)
 
 
 def _as_easel_error(error: BaseException) -> EaselError:
@@ -292,7 +297,7 @@ def _as_easel_error(error: BaseException) -> EaselError:
     """
     if isinstance(error, EaselError):
         return error
-    if _is_out_of_memory(error):  # between module calls, where there is nothing to halve
+    if is_out_of_memory(error):  # between module calls, where there is nothing to halve
         return _too_large_alone()
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.error("A request failed in the model: %s at\n%s", type(error).__name__, where)

@@ -9,7 +9,6 @@ Invariant: the future is settled exactly once, whoever comes first of the engine
 from __future__ import annotations
 
 import enum
-import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,7 +17,7 @@ from typing import Generic, TypeVar
 
 from deployments.engine.collate import ModuleCall
 from deployments.engine.coroutine import Coroutine
-from deployments.types import StepCallback
+from deployments.engine.workload import CallLog, Workload
 
 Result = TypeVar("Result")
 
@@ -38,13 +37,15 @@ class Job(Generic[Result]):
 
     def __init__(
         self,
-        ticket: int,
-        function: Callable[[StepCallback], Result],
+        number: int,
+        function: Callable[[], Result],
+        workload: Workload,
         seconds: float,
         on_cancel: Callable[[], None],
         on_end: Callable[[JobState], None],
     ) -> None:
-        self.ticket = ticket
+        self.number = number
+        self.workload = workload
         self.future: Future[Result] = Future()
         self.future.set_running_or_notify_cancel()  # only `cancel` below ends it early, never the future's own
         self.state = JobState.WAITING
@@ -52,11 +53,11 @@ class Job(Generic[Result]):
         self.submitted_at = time.monotonic()
         self.expires_at = self.submitted_at + seconds
         self.started_at: float | None = None
-        self.steps_done = 0
-        self.steps = 0
         # Owned by the engine's thread:
-        self.coroutine = Coroutine(functools.partial(function, self._report))
+        self.coroutine = Coroutine(function)
         self.paused_at: ModuleCall | None = None
+        self.log = CallLog()
+        self.parked_among: int | None = None  # jobs that ran when its call did not fit: it waits for fewer
         self._on_cancel = on_cancel
         self._on_end = on_end
         self._settling = Lock()
@@ -94,6 +95,3 @@ class Job(Generic[Result]):
             self.state = state
         self._on_end(state)  # first: whoever has the answer finds it counted
         return True
-
-    def _report(self, steps_done: int, steps: int) -> None:
-        self.steps_done, self.steps = steps_done, steps

@@ -15,25 +15,25 @@ from torch import nn
 
 from deployments.engine.collate import MergeRules, ModuleCall
 from deployments.engine.coroutine import in_coroutine, pause
+from deployments.engine.workload import Role
 
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def share(module: Module, name: str, methods: Mapping[str, MergeRules], *, denoises: bool = False) -> Module:
+def share(module: Module, name: str, methods: Mapping[str, MergeRules], *, role: Role = Role.SURROUNDS) -> Module:
     """A stand-in for `module`. `methods` are those whose calls may be merged, "forward" meaning a call of the module.
 
-    `denoises` marks the module that makes a denoising step; calls of the others go before it.
+    `role` is what it is to a request: a part of its denoising steps, or what surrounds them.
     """
-    return cast("Module", SharedModule(module, name, methods, denoises))
+    return cast("Module", SharedModule(module, name, methods, role))
 
 
 class SharedModule:
     """See the module's docstring; made by `share`."""
 
-    def __init__(self, module: nn.Module, name: str, methods: Mapping[str, MergeRules], denoises: bool) -> None:
+    def __init__(self, module: nn.Module, name: str, methods: Mapping[str, MergeRules], role: Role) -> None:
         calls = {
-            method: _PausingMethod(module, method, f"{name}.{method}", rules, denoises)
-            for method, rules in methods.items()
+            method: _PausingMethod(module, method, f"{name}.{method}", rules, role) for method, rules in methods.items()
         }
         object.__setattr__(self, "_shared", (module, calls))
 
@@ -56,19 +56,19 @@ class SharedModule:
 class _PausingMethod:
     """A method of a shared module: pauses inside a coroutine, runs at once outside one."""
 
-    def __init__(self, module: nn.Module, method: str, name: str, rules: MergeRules, denoises: bool) -> None:
+    def __init__(self, module: nn.Module, method: str, name: str, rules: MergeRules, role: Role) -> None:
         # Calling the module and not its `forward` keeps its hooks (offloading, casting) at work.
         self._module = module
         self._method: Callable[..., Any] = module if method == "forward" else getattr(module, method)
         accepted = inspect.signature(getattr(module, method)).parameters.values()
         self._parameters = rules.parameters or tuple(p.name for p in accepted if p.kind is p.POSITIONAL_OR_KEYWORD)
-        self._name, self._rules, self._denoises = name, rules, denoises
+        self._name, self._rules, self._role = name, rules, role
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not in_coroutine():
             return self._method(*args, **kwargs)
         # All arguments by name, so that callers who pass the same in different ways can share a forward.
         arguments = dict(zip(self._parameters[: len(args)], args, strict=True)) | kwargs
-        call = ModuleCall(self._module, self._name, self._method, arguments, self._rules, self._denoises)
+        call = ModuleCall(self._module, self._name, self._method, arguments, self._rules, self._role)
         hash(call.key)  # made here, where a mistake in the arguments is the caller's alone
         return pause(call)

@@ -13,8 +13,10 @@ from diffusers import FluxPipeline
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
+from deployments.engine.workload import Role
 from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
+from deployments.models.step_cache import memory_arguments
 from deployments.models.steps import step_reporter
 from deployments.models.text import flux_prompt
 
@@ -38,7 +40,7 @@ class Flux:
         self._colors = LatentColors(pipeline.vae)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
-            "transformer": share(pipeline.transformer, "transformer", TRANSFORMER_METHODS, denoises=True),
+            "transformer": share(pipeline.transformer, "transformer", TRANSFORMER_METHODS, role=Role.DENOISES),
             **share_surroundings(pipeline),
         }
 
@@ -66,6 +68,7 @@ class Flux:
             output_type="pt",
             callback_on_step_end=step_reporter(on_step, inputs.previews, preview),
             **flux_prompt(pipeline, inputs.prompt, self.text_tokens),
+            **memory_arguments(pipeline.transformer),
             **self._arguments(inputs),
         )
         picture: Tensor = output.images

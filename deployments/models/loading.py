@@ -21,6 +21,7 @@ from diffusers import AutoencoderKL, ControlNetModel, DiffusionPipeline
 from safetensors import SafetensorError
 
 from config.schema import ModelConfig, Weights
+from deployments.models.acceleration import accelerate
 from deployments.models.small import small_model
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
@@ -58,7 +59,7 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
         if isinstance(component, torch.nn.Module):
             _require_all_weights(component, name, getattr(config, name, None) or config.weights)
             component.eval().requires_grad_(False)
-    pipeline.to(_device(config.device))
+    accelerate(pipeline, config.acceleration, device_of(config.device))
     pipeline.set_progress_bar_config(disable=True)
     logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started)
     return pipeline
@@ -125,7 +126,7 @@ def _load_error(what: str, weights: Weights, error: Exception) -> ModelLoadError
     return ModelLoadError(f"cannot load {what} from '{weights.source}': {str(error).rstrip('. ')}. {advice}")
 
 
-def _device(configured: str) -> torch.device:
+def device_of(configured: str) -> torch.device:
     if configured == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(configured)

@@ -46,8 +46,8 @@ class DiffusionModel(Protocol):
 
     pipeline_class: ClassVar[type[Any]]  # of diffusers, what its weights are loaded as
 
-    def __init__(self, pipeline: Any) -> None:
-        """Of a pipeline that `loading.load_pipeline` made."""
+    def __init__(self, pipeline: Any, **options: Any) -> None:
+        """Of a pipeline that `loading.load_pipeline` made. Options are the family's own; there need not be any."""
 
     def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         """The picture: shape (1, 3, height, width), 0 … 1, on the model's device. See deployments.models.pixels.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from config.schema import Family
 
@@ -50,4 +50,7 @@ def load_model(config: ModelConfig) -> DiffusionModel:
 
     module, _, name = FAMILIES[config.family].factory.partition(":")
     model_class: type[DiffusionModel] = getattr(importlib.import_module(module), name)
-    return model_class(load_pipeline(model_class.pipeline_class, config))
+    options: dict[str, Any] = {}
+    if (share := config.acceleration.lossy_guidance_cutoff) is not None:  # only of families that take it
+        options["guided_share"] = share
+    return model_class(load_pipeline(model_class.pipeline_class, config), **options)

@@ -22,6 +22,8 @@ from diffusers import (
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
+from deployments.engine.workload import Role
+from deployments.models.guidance import guided_for
 from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
 from deployments.models.steps import step_reporter
@@ -58,11 +60,12 @@ class StableDiffusionXL:
 
     pipeline_class: ClassVar[type[Any]] = StableDiffusionXLPipeline
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, guided_share: float = 1.0) -> None:
+        self._guided_share = guided_share  # of the steps of a request
         self._colors = LatentColors(pipeline.vae)
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
-            "unet": share(pipeline.unet, "unet", UNET_METHODS, denoises=True),
+            "unet": share(pipeline.unet, "unet", UNET_METHODS, role=Role.DENOISES),
             **share_surroundings(pipeline),
             "force_zeros_for_empty_prompt": pipeline.config.force_zeros_for_empty_prompt,
             "add_watermarker": False,
@@ -74,12 +77,13 @@ class StableDiffusionXL:
         kind, arguments = self._kind_for(inputs)
         pipeline = kind(**self._components | {"scheduler": self._scheduler_for(inputs)})
         pipeline.set_progress_bar_config(disable=True)
+        report = step_reporter(on_step, inputs.previews, self._colors)
         output = pipeline(
             num_inference_steps=inputs.steps,
             guidance_scale=inputs.guidance_scale,
             generator=torch.Generator("cpu").manual_seed(inputs.seed),  # on the CPU: the same noise on any device
             output_type="pt",
-            callback_on_step_end=step_reporter(on_step, inputs.previews, self._colors),
+            **guided_for(self._guided_share, pipeline, report),
             **sdxl_prompt(pipeline, inputs.prompt, inputs.negative_prompt, inputs.guidance_scale),
             **arguments,
         )

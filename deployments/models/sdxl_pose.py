@@ -14,6 +14,7 @@ from diffusers import StableDiffusionXLControlNetPipeline
 
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import SharedModule
+from deployments.engine.workload import Role
 from deployments.models.sdxl import StableDiffusionXL
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ class StableDiffusionXLPose(StableDiffusionXL):
 
     pipeline_class = StableDiffusionXLControlNetPipeline
 
-    def __init__(self, pipeline: Any) -> None:
-        super().__init__(pipeline)
+    def __init__(self, pipeline: Any, guided_share: float = 1.0) -> None:
+        super().__init__(pipeline, guided_share)
         del self._components["controlnet"]  # which the pipelines of requests without a skeleton do not take
-        self._controlnet = _SkippedAtZero(pipeline.controlnet, "controlnet", CONTROLNET_METHODS, denoises=False)
+        self._controlnet = _SkippedAtZero(pipeline.controlnet, "controlnet", CONTROLNET_METHODS, Role.GUIDES)
 
     def _kind_for(self, inputs: GenerationInputs) -> tuple[Callable[..., Any], dict[str, Any]]:
         if inputs.skeleton is None or inputs.pose_end == 0:  # which diffusers refuses

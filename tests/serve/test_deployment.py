@@ -17,7 +17,7 @@ from ray import serve
 
 from config.schema import ModelConfig
 from deployments.diffusion import Diffusion
-from deployments.types import ImageRequest, ImageResult, Progress
+from deployments.types import ImageRequest, ImageResult, Progress, Standing
 
 if TYPE_CHECKING:
     from tests.conftest import LiveService
@@ -33,7 +33,7 @@ def request(**changes: Any) -> ImageRequest:
         "width": 64,
         "height": 64,
         "seed": 1,
-        "deadline": time.time() + 120,
+        "standing": Standing(deadline=time.time() + 120),
     }
     return ImageRequest(**(common | changes))
 

@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from config.schema import ModelConfig
 from deployments import diffusion, preparation
+from deployments.autoscaling import BACKLOG_SECONDS
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
+from deployments.engine.workload import Role
 from deployments.errors import (
     DeadlineExceeded,
     EaselError,
@@ -35,7 +37,7 @@ from deployments.errors import (
     Overloaded,
 )
 from deployments.models.protocol import GenerationInputs, StepListener
-from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress
+from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress, Standing
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +60,7 @@ def settings(**changed: Any) -> dict[str, Any]:
 
 def request(**changed: Any) -> ImageRequest:
     values = {"request_id": "r", "model": "toy", "prompt": "otter", "width": 16, "height": 8, "seed": 7}
-    return ImageRequest(**{**values, "deadline": time.time() + SECONDS, **changed})
+    return ImageRequest(**{**values, "standing": Standing(deadline=time.time() + SECONDS), **changed})
 
 
 class ToyNetwork(nn.Module):
@@ -85,7 +87,7 @@ class Toy:
         self.configs: list[ModelConfig] = []
         self.failure: Exception | None = None
         self.preview = torch.full((1, 3, 1, 2), 0.5)
-        self._shared = share(self.network, "toy", {"forward": MergeRules()}, denoises=True)
+        self._shared = share(self.network, "toy", {"forward": MergeRules()}, role=Role.DENOISES)
 
     def load(self, config: ModelConfig) -> Toy:
         self.configs.append(config)
@@ -321,7 +323,7 @@ class TestImages:
 
 
 async def test_after_the_deadline_no_work_is_done(model: Diffusion, toy: Toy) -> None:
-    late = request(deadline=time.time() - 0.001, image=b"never decoded")
+    late = request(standing=Standing(deadline=time.time() - 0.001), image=b"never decoded")
     with pytest.raises(DeadlineExceeded):
         await model.generate(late)
     with pytest.raises(DeadlineExceeded):
@@ -358,7 +360,7 @@ async def test_a_failed_request_leaves_the_next_one_alone(model: Diffusion, toy:
 class TestStream:
     async def test_tells_each_step_and_last_the_result(self, model: Diffusion) -> None:
         *progress, result = [event async for event in model.stream(request(steps=4))]
-        assert progress == [Progress(step=step, steps=4) for step in range(5)]
+        assert [(each.step, each.steps) for each in progress] == [(0, 4), *[(step, 4) for step in range(5)]]
         assert isinstance(result, ImageResult)
         alone = await model.generate(request(steps=4))
         assert (result.image, result.seed, result.steps) == (alone.image, alone.seed, alone.steps)
@@ -366,9 +368,25 @@ class TestStream:
     async def test_tells_a_step_before_the_next_is_done(self, model: Diffusion, toy: Toy) -> None:
         toy.network.gate.clear()
         async with aclosing(model.stream(request(steps=4))) as events:
-            assert await anext(events) == Progress(step=0, steps=4)
+            while (progress := await anext(events)).is_waiting:
+                pass
+            assert (progress.step, progress.steps) == (0, 4)
             toy.network.gate.set()
-            assert await anext(events) == Progress(step=1, steps=4)
+            while (progress := await anext(events)).step == 0:
+                pass
+            assert (progress.step, progress.steps) == (1, 4)
+
+    async def test_tells_at_once_and_every_second_how_long_it_takes(
+        self, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(diffusion, "_SECONDS_OF_SILENCE", 0.01)
+        await model.generate(request(steps=4, seed=1))  # from which the cost of such a request is known
+        toy.network.gate.clear()
+        async with aclosing(model.stream(request(steps=4))) as events:
+            told = [await anext(events) for _ in range(5)]
+            toy.network.gate.set()
+        assert all(each.step == 0 for each in told)
+        assert all(each.seconds_left is not None and 0 < each.seconds_left < SECONDS for each in told)
 
     async def test_shows_previews_as_large_as_the_picture(self, model: Diffusion, toy: Toy) -> None:
         mask = Image.new("L", (16, 8), 0)
@@ -383,7 +401,7 @@ class TestStream:
             painted, kept = preview.convert("RGB").getpixel((1, 1)), preview.convert("RGB").getpixel((14, 6))
         assert np.allclose(painted, 128, atol=8)
         assert np.allclose(kept, (255, 0, 0), atol=8)
-        assert "preview" not in repr(events[2])
+        assert not any("preview" in repr(event) for event in events)
 
     async def test_leaving_it_early_cancels(self, model: Diffusion, toy: Toy) -> None:
         toy.network.gate.clear()
@@ -430,6 +448,63 @@ async def test_the_event_loop_is_free_while_a_picture_is_made(model: Diffusion, 
     assert (await caller).steps == 3
 
 
+async def test_equal_requests_in_flight_are_computed_once(model: Diffusion, toy: Toy) -> None:
+    toy.network.gate.clear()
+    first = asyncio.create_task(model.generate(request()))
+    await until(toy.network.entered.is_set)
+    second = asyncio.create_task(model.generate(request(request_id="other", output_format="webp")))
+    third = asyncio.create_task(model.generate(request(seed=8)))
+    streamed = model.stream(request())
+    await anext(streamed)
+    await until(lambda: model._engine.statistics().waiting + model._engine.statistics().running == 2)
+    first.cancel()  # the work goes on: others wait for it
+    await asyncio.sleep(0)
+    toy.network.gate.set()
+    *_, last = [event async for event in streamed]
+    one, other = await second, await third
+    assert (one.output_format, one.seed, other.seed) == ("webp", 7, 8)
+    assert isinstance(last, ImageResult)
+    assert len(toy.seen) == 2
+    assert not model._jobs._shared
+    await model.generate(request())
+    assert len(toy.seen) == 3  # nothing is kept of what has ended
+
+
+async def test_work_that_nobody_waits_for_any_more_is_cancelled(model: Diffusion, toy: Toy) -> None:
+    toy.network.gate.clear()
+    callers = [asyncio.create_task(model.generate(request(steps=100))) for _ in range(3)]
+    await until(toy.network.entered.is_set)
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+    toy.network.gate.set()
+    await until(lambda: model._engine.statistics().cancelled == 1)
+
+
+async def test_the_controller_is_told_how_long_the_work_here_takes(model: Diffusion, toy: Toy) -> None:
+    assert await model.record_autoscaling_stats() == {BACKLOG_SECONDS: 0.0}
+    await model.generate(request())
+    toy.network.gate.clear()
+    callers = [asyncio.create_task(model.generate(request(seed=seed, steps=50))) for seed in range(4)]
+    await until(lambda: model._engine.statistics().waiting + model._engine.statistics().running == 4)
+    assert (await model.record_autoscaling_stats())[BACKLOG_SECONDS] > 0
+    toy.network.gate.set()
+    await asyncio.gather(*callers)
+    assert await model.record_autoscaling_stats() == {BACKLOG_SECONDS: 0.0}
+
+
+async def test_what_cannot_be_finished_in_time_is_refused_at_once(model: Diffusion, toy: Toy) -> None:
+    await model.generate(request(steps=50))
+    toy.network.gate.clear()
+    busy = [asyncio.create_task(model.generate(request(seed=seed, steps=50))) for seed in range(8)]
+    await until(lambda: model._engine.statistics().waiting + model._engine.statistics().running == 8)
+    hurried = request(seed=9, steps=50, standing=Standing(deadline=time.time() + 1e-3))
+    with pytest.raises((Overloaded, DeadlineExceeded)):
+        await model.generate(hurried)
+    toy.network.gate.set()
+    await asyncio.gather(*busy)
+
+
 async def test_concurrent_requests_share_forwards(model: Diffusion, toy: Toy) -> None:
     model.reconfigure(settings(batching={"max_rows": 8}))
     toy.network.gate.clear()
@@ -464,7 +539,7 @@ class TestReconfiguring:
         first = asyncio.create_task(model.generate(request()))
         await until(toy.network.entered.is_set)
         with pytest.raises(Overloaded):
-            await model.generate(request())
+            await model.generate(request(seed=8))
         toy.network.gate.set()
         await first
 
@@ -534,9 +609,11 @@ class TestLoading:
 
     def test_warms_up_every_size_alone_and_together(self, make: Callable[..., Diffusion], toy: Toy) -> None:
         model = make(warm_up_sizes=["16x8", "24x32"])
-        assert [(inputs.width, inputs.height) for inputs in toy.seen] == [(16, 8)] * 7 + [(24, 32)] * 7
+        sizes = [(inputs.width, inputs.height) for inputs in toy.seen]
+        assert sizes == sorted(sizes)
+        assert all(sizes.count(size) in (1 + 2, 1 + 2 + 4, 1 + 2 + 4 + 8, 31) for size in ((16, 8), (24, 32)))
         assert {inputs.steps for inputs in toy.seen} == {1}
-        assert model._engine.statistics().finished == 14
+        assert model._engine.statistics().finished == len(sizes)
 
     def test_warms_up_nothing_by_default(self, make: Callable[..., Diffusion], toy: Toy) -> None:
         make()

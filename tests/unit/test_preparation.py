@@ -15,7 +15,7 @@ from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
 from deployments.imaging.canvas import REPAINT
 from deployments.models.registry import FAMILIES
 from deployments.preparation import Preparation, prepare, warm_up_inputs
-from deployments.types import ImageRequest, PoseGuidance
+from deployments.types import ImageRequest, PoseGuidance, Standing
 
 NAMES = ("smooth", "standard", "hd", "low", "medium", "high")
 SETTINGS = ModelSettings(presets=Presets(**dict.fromkeys(NAMES, Preset(steps=20, guidance_scale=5.0))))
@@ -29,7 +29,7 @@ def png(mode: str = "RGB", size: tuple[int, int] = (32, 16), colour: Any = 0) ->
 
 def prepared(family: Family = "sdxl", **changed: Any) -> Preparation:
     values = {"request_id": "r", "model": "toy", "prompt": "otter", "width": 32, "height": 16, "seed": 7}
-    request = ImageRequest(**{**values, "deadline": time.time() + 30, **changed})
+    request = ImageRequest(**{**values, "standing": Standing(deadline=time.time() + 30), **changed})
     return prepare(request, SETTINGS, family)
 
 
@@ -114,7 +114,7 @@ def test_previews_are_told_to_the_model() -> None:
 
 def test_nothing_is_decoded_after_the_deadline() -> None:
     with pytest.raises(DeadlineExceeded):
-        prepared(deadline=time.time() - 1, image=b"no picture")
+        prepared(standing=Standing(deadline=time.time() - 1), image=b"no picture")
 
 
 @pytest.mark.parametrize(

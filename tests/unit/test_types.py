@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.types import ImageRequest, ImageResult, Progress
+from deployments.types import ImageRequest, ImageResult, Progress, Standing
 
 REQUEST = ImageRequest(
     request_id="r1",
@@ -26,7 +26,7 @@ REQUEST = ImageRequest(
     strength=0.5,
     output_format="webp",
     output_compression=80,
-    deadline=1e9,
+    standing=Standing(deadline=1e9),
 )
 RESULT = ImageResult(
     image=b"SECRET image",
@@ -71,7 +71,7 @@ class TestEach:
 def test_only_what_a_dialect_may_leave_out_has_a_default() -> None:
     fields = dataclasses.fields(ImageRequest)
     required = {field.name for field in fields if field.default is dataclasses.MISSING}
-    assert required == {"request_id", "model", "prompt", "width", "height", "seed", "deadline"}
+    assert required == {"request_id", "model", "prompt", "width", "height", "seed", "standing"}
 
 
 def test_every_field_that_holds_text_or_bytes_of_a_person_is_silent() -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from config import schema
 from config.schema import (
+    Acceleration,
     Batching,
     ImageStoreConfig,
     IngressConfig,
@@ -168,6 +169,11 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
         (ModelConfig, "device", ["auto", "cpu", "cuda", "cuda:12", "mps"], ["gpu", "cuda:", "cuda:x", "cpu\n"]),
         (ModelConfig, "torch_threads", [1, None], [0]),
         (ModelConfig, "warm_up_sizes", [[], ["8x8", "16x8"]], [["8x8", "256"], ["8x8x8"], "8x8"]),
+        (Acceleration, "quantization", ["int8_dynamic", None], ["int8", "fp4"]),
+        (Acceleration, "text_encoder_quantization", ["int8_weight_only", None], ["int8_dynamic"]),
+        (Acceleration, "attention", ["native", "_flash_3", None], ["sage", "flash3"]),
+        (Acceleration, "compile_cache", ["x"], [""]),
+        (Acceleration, "lossy_guidance_cutoff", [0.01, 0.99, None], [0, 1, -0.5]),
         (ModelRoute, "name", ["a"], [""]),
         (ModelRoute, "application", ["a"], [""]),
         (IngressSettings, "public_url", ["https://easel.test/base", None], ["easel.test", "ftp://easel.test"]),
@@ -213,3 +219,33 @@ def test_mediapipe_takes_no_weights() -> None:
 
 def test_weights_of_a_detector_are_pinned() -> None:
     assert mistake(PoseEstimatorConfig, {"detector": "dwpose", "weights": {"source": "a/b"}})[0] == "weights"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "refused_by"),
+    [
+        ("channels_last", True, ["flux-schnell", "flux-fill"]),
+        ("attention", "native", ["sdxl", "sdxl-pose"]),
+        ("lossy_guidance_cutoff", 0.5, ["flux-schnell", "flux-fill"]),
+        ("fuse_qkv", True, []),
+        ("quantization", "int8_dynamic", []),
+    ],
+)
+def test_an_option_that_a_family_cannot_honour_is_refused(key: str, value: object, refused_by: list[str]) -> None:
+    for family in ("sdxl", "sdxl-pose", "flux-schnell", "flux-fill"):
+        model = {"family": family, "weights": {"source": "/models"}, "acceleration": {key: value}}
+        if family == "sdxl-pose":
+            model["controlnet"] = {"source": "/models"}
+        if family in refused_by:
+            assert f"acceleration.{key}: not for the family '{family}'" in mistake(ModelConfig, model)[1]
+        else:
+            assert getattr(ModelConfig.model_validate(model).acceleration, key) == value
+
+
+def test_no_option_is_on_unless_it_is_configured() -> None:
+    options = Acceleration().model_dump(exclude={"compile_cache"})
+    assert not any(options.values())
+
+
+def test_options_that_do_not_go_together_are_refused() -> None:
+    assert "does not go with group_offload" in mistake(Acceleration, {"compile": True, "group_offload": True})[1]

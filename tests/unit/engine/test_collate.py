@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deployments.engine.collate import MergeRules, ModuleCall, UnknownOutput, run_merged, split
+from deployments.engine.collate import MergeRules, ModuleCall, RowObjects, UnknownOutput, run_merged, split
+from deployments.engine.workload import Role
 
 PER_ROW = MergeRules(per_row=frozenset({"timestep"}))
 
@@ -16,7 +17,7 @@ MODULE = nn.Module()
 
 
 def call(method: Any = None, rules: MergeRules = PER_ROW, module: nn.Module = MODULE, **arguments: Any) -> ModuleCall:
-    return ModuleCall(module, "unet.forward", method or (lambda **_: None), arguments, rules, denoises=True)
+    return ModuleCall(module, "unet.forward", method or (lambda **_: None), arguments, rules, role=Role.DENOISES)
 
 
 def rows(count: int, *shape: int, fill: float = 0.0) -> Tensor:
@@ -274,3 +275,29 @@ def test_sequences_are_merged_item_by_item() -> None:
     assert [output.flatten()[0].item() for output in run_merged(calls)] == [11.0, 12.0]
     for other in ((rows(1),), [rows(1), rows(1)], (rows(1), rows(1, 4, 8, 9)), (rows(1), object())):
         assert call(method, sample=rows(1), more=other).key != calls[0].key
+
+
+def test_objects_go_where_their_rows_go() -> None:
+    first, second, third = object(), object(), object()
+    seen: list[Any] = []
+
+    def method(sample: Tensor, conditions: dict[str, Any]) -> Tensor:
+        seen.append(conditions["states"])
+        return sample
+
+    calls = [
+        call(method, sample=rows(2), conditions={"states": RowObjects([first, second])}),
+        call(method, sample=rows(1), conditions={"states": RowObjects([third])}),
+    ]
+    assert calls[0].key == calls[1].key
+    run_merged(calls)
+    run_merged(calls[1:])
+    assert seen == [(first, second, third), (third,)]
+    assert all(type(states) is RowObjects for states in seen)
+
+
+def test_calls_with_objects_share_no_forward_with_those_without_nor_where_one_is_missing() -> None:
+    with_object = call(sample=rows(1), conditions={"states": RowObjects([object()])})
+    too_few = [call(sample=rows(2), conditions={"states": RowObjects([object()])}) for _ in range(2)]
+    others = [*too_few, call(sample=rows(1), conditions={}), call(sample=rows(1), conditions={"states": (1,)})]
+    assert len({one.key for one in [with_object, *others]}) == 5

@@ -8,10 +8,11 @@ from torch import nn
 
 from deployments.engine.collate import MergeRules, ModuleCall
 from deployments.engine.coroutine import Cancelled, Coroutine, in_coroutine, pause
+from deployments.engine.workload import Role
 
 
 def call(name: str) -> ModuleCall:
-    return ModuleCall(nn.Module(), name, lambda: None, {}, MergeRules(), denoises=True)
+    return ModuleCall(nn.Module(), name, lambda: None, {}, MergeRules(), role=Role.DENOISES)
 
 
 def test_runs_to_each_call_and_on_with_its_output() -> None:

@@ -16,6 +16,7 @@ from deployments.engine.collate import MergeRules
 from deployments.engine.engine import DiffusionEngine, EngineLimits
 from deployments.engine.job import Job, JobState
 from deployments.engine.shared_module import share
+from deployments.engine.workload import Role, Workload
 from deployments.errors import (
     DeadlineExceeded,
     EaselError,
@@ -25,7 +26,6 @@ from deployments.errors import (
     OutOfMemory,
     Overloaded,
 )
-from deployments.types import StepCallback
 
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
 
@@ -70,21 +70,26 @@ def engine() -> Iterator[DiffusionEngine]:
     engine.stop()
 
 
-Pipeline = Callable[[StepCallback], float]
+Pipeline = Callable[[], float]
 
 
 def pipeline(
-    toy: Toy, start: float = 0.0, steps: int = 4, width: int = 3, finish: Callable[[], None] | None = None
+    toy: Toy,
+    start: float = 0.0,
+    steps: int = 4,
+    width: int = 3,
+    finish: Callable[[], None] | None = None,
+    at_step: Callable[[int], None] | None = None,
 ) -> Pipeline:
     """Counts to `start + steps`, one denoising step each."""
-    net = share(toy, "toy", {"forward": MergeRules(per_row=frozenset({"timestep"}))}, denoises=True)
+    net = share(toy, "toy", {"forward": MergeRules(per_row=frozenset({"timestep"}))}, role=Role.DENOISES)
 
-    def run(on_step: StepCallback) -> float:
-        on_step(0, steps)
+    def run() -> float:
         sample = torch.full((1, width), float(start))
         for step in range(steps):
             sample = net(sample, 1)
-            on_step(step + 1, steps)
+            if at_step:
+                at_step(step + 1)
         if finish:
             finish()
         return sample[0, 0].item()
@@ -116,13 +121,11 @@ def test_requests_share_forwards_and_leave_when_done(engine: DiffusionEngine, to
 def test_a_request_joins_a_running_batch(engine: DiffusionEngine, toy: Toy) -> None:
     late: list[Job[float]] = []
 
-    def submit_late(step: int, on_step: StepCallback, steps: int) -> None:
-        on_step(step, steps)
+    def submit_late(step: int) -> None:
         if step == 2:
             late.append(engine.submit(pipeline(toy, steps=2)))
 
-    early = pipeline(toy, steps=6)
-    (job,) = submit_all(engine, [lambda on_step: early(lambda step, steps: submit_late(step, on_step, steps))])
+    (job,) = submit_all(engine, [pipeline(toy, steps=6, at_step=submit_late)])
     assert results([job]) == [6.0]
     assert results(late) == [2.0]
     assert toy.batches == [1, 1, 2, 2, 1, 1]
@@ -138,7 +141,9 @@ def test_a_short_request_overtakes_a_long_one_of_another_size(engine: DiffusionE
     order: list[str] = []
     long = pipeline(toy, steps=50, width=3, finish=lambda: order.append("long"))
     short = pipeline(toy, steps=4, width=4, finish=lambda: order.append("short"))
-    assert results(submit_all(engine, [long, short])) == [50.0, 4.0]
+    jobs = [engine.submit(work, Workload(steps=steps)) for work, steps in ((long, 50), (short, 4))]
+    engine.start()
+    assert results(jobs) == [50.0, 4.0]
     assert order == ["short", "long"]
 
 
@@ -162,7 +167,7 @@ def test_a_full_queue_refuses(toy: Toy) -> None:
     engine.submit(pipeline(toy))
     with pytest.raises(Overloaded) as refused:
         engine.submit(pipeline(toy))
-    assert refused.value.retry_after_seconds
+    assert refused.value.retry_after_seconds is not None
     engine.stop()
 
 
@@ -198,7 +203,7 @@ def test_what_does_not_fit_alone_is_out_of_memory(engine: DiffusionEngine, toy: 
 
 
 def test_out_of_memory_between_module_calls_is_told_as_such(engine: DiffusionEngine) -> None:
-    def merge(_: StepCallback) -> None:
+    def merge() -> None:
         raise torch.OutOfMemoryError("simulated")
 
     (job,) = submit_all(engine, [merge])
@@ -221,7 +226,7 @@ def test_cancelling_takes_effect_within_one_step_and_disturbs_nobody(engine: Dif
 
 def test_cancelling_a_waiting_request_never_starts_it(toy: Toy) -> None:
     engine = DiffusionEngine(EngineLimits(max_running=1))
-    first, second = engine.submit(pipeline(toy)), engine.submit(lambda _: pytest.fail("must not start"))
+    first, second = engine.submit(pipeline(toy)), engine.submit(lambda: pytest.fail("must not start"))
     second.cancel()
     engine.start()
     assert results([first]) == [4.0]
@@ -310,9 +315,9 @@ def test_a_devices_out_of_memory_is_no_error_of_the_device(engine: DiffusionEngi
 
 
 def test_arguments_that_have_no_key_fail_their_own_request(engine: DiffusionEngine, toy: Toy) -> None:
-    net = share(toy, "toy", {"forward": MergeRules()}, denoises=True)
+    net = share(toy, "toy", {"forward": MergeRules()}, role=Role.DENOISES)
 
-    def unsortable(_: StepCallback) -> None:
+    def unsortable() -> None:
         net(torch.zeros(1, 3), {1: "a", "b": 2})
 
     bad = engine.submit(unsortable)
@@ -351,11 +356,11 @@ def test_cancelling_cannot_be_outlived(engine: DiffusionEngine, toy: Toy) -> Non
     """Not by a pipeline that swallows it, nor by cleanup that calls a module."""
     work = pipeline(toy)
 
-    def stubborn(on_step: StepCallback) -> float:
+    def stubborn() -> float:
         try:
-            return work(on_step)
+            return work()
         except BaseException:
-            return work(on_step)
+            return work()
 
     toy.gate.clear()
     (job,) = submit_all(engine, [stubborn])
@@ -370,9 +375,9 @@ def test_cancelling_cannot_be_outlived(engine: DiffusionEngine, toy: Toy) -> Non
 def test_what_a_failed_request_held_is_freed_at_once(engine: DiffusionEngine, toy: Toy) -> None:
     """Not by a later garbage collection: on a GPU that is memory the next request needs."""
     held: list[weakref.ref[Tensor]] = []
-    net = share(toy, "toy", {"forward": MergeRules()}, denoises=True)
+    net = share(toy, "toy", {"forward": MergeRules()}, role=Role.DENOISES)
 
-    def fail(_: StepCallback) -> None:
+    def fail() -> None:
         activation = torch.full((1, 3), -1.0)
         held.append(weakref.ref(activation))
         net(activation, 1)
@@ -407,12 +412,6 @@ def test_stopping_answers_everybody(toy: Toy) -> None:
         job.future.result(SECONDS)
     with pytest.raises(ModelUnavailable):
         engine.submit(pipeline(toy))
-
-
-def test_progress_is_counted_by_step(engine: DiffusionEngine, toy: Toy) -> None:
-    (job,) = submit_all(engine, [pipeline(toy, steps=4)])
-    assert results([job]) == [4.0]
-    assert (job.steps_done, job.steps) == (4, 4)
 
 
 @pytest.mark.parametrize("seed", range(20))

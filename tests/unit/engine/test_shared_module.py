@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from deployments.engine.collate import MergeRules
 from deployments.engine.coroutine import Coroutine
 from deployments.engine.shared_module import share
+from deployments.engine.workload import Role
 
 
 class Net(nn.Module):
@@ -42,12 +43,12 @@ def test_outside_a_coroutine_it_is_the_module() -> None:
 
 
 def test_inside_a_coroutine_a_call_pauses_with_its_arguments_by_name() -> None:
-    shared = share(Net(), "net", METHODS, denoises=True)
+    shared = share(Net(), "net", METHODS, role=Role.DENOISES)
     sample = torch.ones(2, 3)
     coroutine = Coroutine(lambda: shared(sample, 5, flag=True, extra=1))
     assert (call := coroutine.resume()) is not None
     assert call.name == "net.forward"
-    assert call.denoises
+    assert call.role is Role.DENOISES
     assert call.arguments == {"sample": sample, "timestep": 5, "flag": True, "extra": 1}
     coroutine.resume("output")
     assert coroutine.result == "output"

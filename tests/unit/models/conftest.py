@@ -20,7 +20,6 @@ from deployments.models.protocol import GenerationInputs
 if TYPE_CHECKING:
     from deployments.engine.job import Job
     from deployments.models.protocol import DiffusionModel, StepListener
-    from deployments.types import StepCallback
 
 SECONDS = 120  # only a hang takes longer
 Picture = NDArray[np.uint8]
@@ -61,9 +60,7 @@ class Parity:
 
     def alone(self, model: DiffusionModel, asked: GenerationInputs, on_step: StepListener | None = None) -> Picture:
         self._start()
-        return self._picture(
-            self.engine.submit(lambda report: model.generate(asked, on_step or without_preview(report)))
-        )
+        return self._picture(self.engine.submit(lambda: model.generate(asked, on_step or (lambda *_: None))))
 
     def together(self, model: DiffusionModel, asked: Sequence[GenerationInputs]) -> list[Picture]:
         """Half start side by side, the rest join one by one at the steps of the first."""
@@ -71,11 +68,10 @@ class Parity:
         joined: list[Job[Tensor]] = []
 
         def submit(one: GenerationInputs) -> Job[Tensor]:
-            return self.engine.submit(lambda report: model.generate(one, without_preview(report)))
+            return self.engine.submit(lambda: model.generate(one, lambda *_: None))
 
-        def first(report: StepCallback) -> Tensor:
-            def at_step(step: int, steps: int, _preview: Tensor | None) -> None:
-                report(step, steps)
+        def first() -> Tensor:
+            def at_step(step: int, _steps: int, _preview: Tensor | None) -> None:
                 if step and rest:
                     joined.append(submit(rest.pop(0)))
 
@@ -111,11 +107,6 @@ class Parity:
     @staticmethod
     def _picture(job: Job[Tensor]) -> Picture:
         return to_pixels(job.future.result(SECONDS))
-
-
-def without_preview(report: StepCallback) -> StepListener:
-    """A listener for what wants to know the steps only."""
-    return lambda step, steps, _preview: report(step, steps)
 
 
 def difference(one: Picture, other: Picture) -> int:

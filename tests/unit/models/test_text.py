@@ -10,6 +10,7 @@ import torch
 from diffusers import FluxPipeline, StableDiffusionXLPipeline
 
 from config.schema import ModelConfig, Weights
+from deployments.engine.workload import Role
 from deployments.engine.collate import MergeRules, ModuleCall, run_merged
 from deployments.engine.coroutine import Coroutine
 from deployments.engine.shared_module import share
@@ -187,7 +188,7 @@ def test_texts_of_different_lengths_share_a_forward_of_the_unet(sdxl: Any) -> No
         sdxl_prompt(sdxl, FOREST * 100, "", 5.0)["prompt_embeds"],
     ]
     calls = [
-        ModuleCall(sdxl.unet, "unet.forward", sdxl.unet, unet_arguments(sdxl, text), rules, denoises=True)
+        ModuleCall(sdxl.unet, "unet.forward", sdxl.unet, unet_arguments(sdxl, text), rules, role=Role.DENOISES)
         for text in texts
     ]
     assert len({call.key for call in calls}) == 1

@@ -39,7 +39,7 @@ from deployments.errors import (
     Overloaded,
     ReplicaLost,
 )
-from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Skeleton
+from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Skeleton, Standing
 from serve_app.dispatch import Dispatcher
 from tests.unit.serve_app.samples import read_into
 
@@ -64,7 +64,13 @@ NEVER = object()
 
 def request(seconds: float = SECONDS) -> ImageRequest:
     return ImageRequest(
-        request_id="r", model="paint", prompt="otter", width=64, height=64, seed=7, deadline=time.time() + seconds
+        request_id="r",
+        model="paint",
+        prompt="otter",
+        width=64,
+        height=64,
+        seed=7,
+        standing=Standing(deadline=time.time() + seconds),
     )
 
 

@@ -61,7 +61,7 @@ async def test_everything_asked_for_is_in_the_request(backend: FakeBackend) -> N
     assert {name: getattr(request, name) for name in asked} == asked
     assert (request.request_id, request.model, request.prompt, request.seed) == ("mine", SDXL, "otter", 1)
     assert (request.width, request.height, request.pose) == (512, 256, None)
-    assert before + 240 <= request.deadline <= time.time() + 240
+    assert before + 240 <= request.standing.deadline <= time.time() + 240
     assert (accepted.route.name, accepted.skeleton) == (SDXL, None)
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from config.schema import ImageStoreConfig, IngressConfig, IngressSettings
 from deployments.errors import DeadlineExceeded, ImageRejected, ModelUnavailable, StoreUnavailable
-from deployments.types import ImageRequest, ImageResult, PoseSource, Progress
+from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Standing
 from serve_app import errors
 from serve_app import service as service_module
 from serve_app.backend import ModelState
@@ -129,7 +129,9 @@ POSED: dict[str, Any] = {
     "default_model": "paint",
     "pose": {"model": "posed", "application": "skeletons"},
 }
-REQUEST = ImageRequest(request_id="r", model="paint", prompt="otter", width=64, height=64, seed=7, deadline=0)
+REQUEST = ImageRequest(
+    request_id="r", model="paint", prompt="otter", width=64, height=64, seed=7, standing=Standing(deadline=0)
+)
 SOURCE = PoseSource(photo=b"photo")
 
 

@@ -59,7 +59,7 @@ async def test_example_of_the_documentation(client: httpx.AsyncClient, backend: 
     assert (request.width, request.height, request.seed, request.quality) == (1024, 1024, 1, "smooth")
     assert (request.steps, request.guidance_scale, request.negative_prompt) == (None, None, "")
     assert (request.output_format, request.output_compression) == ("png", 100)
-    assert before + 240 <= request.deadline <= time.time() + 240
+    assert before + 240 <= request.standing.deadline <= time.time() + 240
     (kept, _) = backend.kept[0]
     assert kept == backend.picture_of(request)
 

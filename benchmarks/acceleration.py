@@ -1,0 +1,135 @@
+"""What each option of `acceleration` changes in a picture, and what it gains, against the same model without it.
+
+    python -m benchmarks.acceleration [--size 256] [--rounds 5] [--threads 1] [--compile]
+
+The small models on the CPU, float32. Both sides make the same pictures in one run, in turns, and of each side the
+fastest counts. Prints a table and, last, one line of JSON. The weights are random: that an option is exact holds for
+any, but how much a lossy one shows does not, and gains on a GPU are benchmarks/gpu.py's to measure. `--compile` adds
+torch.compile, which takes minutes and a C++ compiler the first time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from config.schema import Acceleration, Family, ModelConfig, Weights
+from deployments.models.protocol import DiffusionModel, GenerationInputs
+from deployments.models.registry import load_model
+
+SEEDS = 4
+LARGE = 1280  # pictures beyond 1024 are decoded in tiles
+
+
+@dataclass(frozen=True)
+class Option:
+    """One side of a comparison; the other is the same model without it."""
+
+    family: Family
+    values: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        return ", ".join(key if value is True else f"{key}: {value}" for key, value in self.values.items())
+
+
+OPTIONS = [
+    Option("sdxl-pose", {"channels_last": True}),
+    Option("sdxl-pose", {"fuse_qkv": True}),
+    Option("sdxl-pose", {"quantization": "int8_weight_only"}),
+    Option("sdxl-pose", {"quantization": "int8_dynamic"}),
+    Option("sdxl-pose", {"text_encoder_quantization": "int8_weight_only"}),
+    Option("sdxl-pose", {"vae_tiling": True}),
+    Option("sdxl-pose", {"lossy_guidance_cutoff": 0.8}),
+    Option("sdxl-pose", {"lossy_guidance_cutoff": 0.5}),
+    Option("flux-schnell", {"fuse_qkv": True}),
+    Option("flux-schnell", {"attention": "_native_flash"}),
+    Option("flux-schnell", {"quantization": "int8_weight_only"}),
+    Option("flux-schnell", {"quantization": "int8_dynamic"}),
+    Option("flux-schnell", {"text_encoder_quantization": "int8_weight_only"}),
+]
+COMPILED = [Option("sdxl-pose", {"compile": True}), Option("flux-schnell", {"compile": True})]
+
+
+def load(family: Family, values: dict[str, Any]) -> DiffusionModel:
+    is_pose = family == "sdxl-pose"
+    return load_model(
+        ModelConfig(
+            family=family,
+            weights=Weights(source="small:sdxl" if is_pose else f"small:{family}"),
+            controlnet=Weights(source="small:sdxl-pose") if is_pose else None,
+            device="cpu",
+            acceleration=Acceleration(**values),
+        )
+    )
+
+
+def picture(model: DiffusionModel, family: Family, seed: int, size: int) -> Tensor:
+    is_large = size == LARGE
+    asked = GenerationInputs(
+        prompt="a red circle on a blue background",
+        negative_prompt="",
+        width=size,
+        height=size,
+        seed=seed,
+        steps=1 if is_large else 10 if family == "sdxl-pose" else 4,
+        guidance_scale=5.0 if family == "sdxl-pose" else 0.0,
+        scheduler="default",
+    )
+    return model.generate(asked, lambda _step, _steps, _preview: None)
+
+
+def compare(option: Option, plain: DiffusionModel, size: int, rounds: int) -> tuple[float, float, float, float]:
+    """The largest change of a pixel (0 … 1), the PSNR in dB, and the milliseconds of a picture without and with it."""
+    accelerated = load(option.family, option.values)
+    sides = (plain, accelerated)
+    size = LARGE if "vae_tiling" in option.values else size
+    seeds = range(1 if size == LARGE else SEEDS)
+    without, with_it = (torch.cat([picture(side, option.family, seed, size) for seed in seeds]) for side in sides)
+    fastest = [math.inf, math.inf]
+    for _ in range(rounds):
+        for index, side in enumerate(sides):
+            started_at = time.perf_counter()
+            picture(side, option.family, 0, size)
+            fastest[index] = min(fastest[index], (time.perf_counter() - started_at) * 1000)
+    change = (with_it - without).double()
+    error = change.square().mean().item()
+    return change.abs().max().item(), math.inf if error == 0 else -10 * math.log10(error), *fastest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(
+        f"{options.size}x{options.size}, {options.threads} thread(s), {platform.machine()}, torch {torch.__version__}"
+    )
+    print(f"{'':14}{'':44}{'max change':>12}{'PSNR dB':>9}{'ms without':>12}{'with':>8}{'ratio':>7}")
+    ratios: dict[str, float] = {}
+    with torch.no_grad():
+        plain = {family: load(family, {}) for family in ("sdxl-pose", "flux-schnell")}
+        for option in [*OPTIONS, *(COMPILED if options.compile else [])]:
+            most, psnr, before, after = compare(option, plain[option.family], options.size, options.rounds)
+            ratios[f"{option.family} {option.label}"] = round(after / before, 2)
+            print(
+                f"{option.family:14}{option.label:44}{most:12.1e}{psnr:9.1f}{before:12.0f}{after:8.0f}"
+                f"{after / before:7.2f}",
+                flush=True,
+            )
+    print(json.dumps(ratios))
+
+
+if __name__ == "__main__":
+    main()

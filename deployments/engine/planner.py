@@ -1,0 +1,157 @@
+"""What the engine asks before it acts: which calls run next, when a request will be done, whether to take one more.
+
+Brings together what is measured (`cost`), what requests of a kind call (`workload`), and the two that decide by it
+(`scheduler`, `forecast`). Time comes in as an argument, so that the same planner runs under the engine's clock, in the
+tests' and in `benchmarks/scheduling.py`'s. Standard library only. `choose`, `ran` and `finished` belong to the engine's
+thread; the rest may be called from any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Protocol, TypeVar
+
+from deployments.engine.cost import CostModel
+from deployments.engine.forecast import Forecaster, Planned, in_fair_shares
+from deployments.engine.scheduler import AGING, Scheduler, WaitingCall
+from deployments.engine.workload import CallKind, Recipes, Role
+from deployments.errors import Overloaded
+
+# Of the time that a request is allowed, what its forecast may fill: the rest is for what comes after it and overtakes.
+_FILLED = 0.65
+
+
+class Call(Protocol):
+    """A module call that waits."""
+
+    @property
+    def key(self) -> Hashable: ...
+
+    @property
+    def shape(self) -> Hashable: ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def role(self) -> Role: ...
+
+
+class Request(Planned, Protocol):
+    """A request in the engine; times are of one clock, in seconds."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def submitted_at(self) -> float: ...
+
+    @property
+    def expires_at(self) -> float: ...
+
+
+AnyRequest = TypeVar("AnyRequest", bound=Request)
+AnyCall = TypeVar("AnyCall", bound=Call)
+
+
+class Planner:
+    """See the module's docstring."""
+
+    def __init__(self) -> None:
+        self.cost = CostModel()
+        self._recipes = Recipes()
+        self._forecaster = Forecaster(self.cost, self._recipes)
+        self._scheduler = Scheduler()
+        self._chosen: list[WaitingCall] = []
+
+    def choose(
+        self, paused: Sequence[tuple[AnyRequest, AnyCall]], row_cap: Callable[[AnyCall], int], now: float
+    ) -> list[tuple[AnyRequest, AnyCall]]:
+        """Those of `paused` to run in one forward, of at most `row_cap` rows; at least one if there is any."""
+        by_number = {request.number: (request, call) for request, call in paused}
+        self._chosen = self._scheduler.choose(
+            [
+                WaitingCall(
+                    request.number,
+                    call.key,
+                    call.rows,
+                    row_cap(call),
+                    call.role,
+                    seconds=self.cost.seconds(call.shape, call.rows),
+                    age_seconds=now - request.submitted_at,
+                    remaining_seconds=self._remaining_seconds(request, call),
+                    seconds_to_deadline=request.expires_at - now,
+                    caller=request.workload.caller,
+                    weight=request.workload.weight,
+                    priority=request.workload.priority,
+                )
+                for request, call in paused
+            ]
+        )
+        return [by_number[call.number] for call in self._chosen]
+
+    def ran(self, members: Sequence[tuple[Request, Call]], seconds: float, seconds_between: float = 0.0) -> None:
+        """The calls of `members`, of those chosen last, were one forward of `seconds`, so long after the one before."""
+        shape, rows = members[0][1].shape, sum(call.rows for _, call in members)
+        if expected := self.cost.seconds(shape, rows):
+            self._forecaster.ran(expected, seconds_between + seconds)
+        self.cost.observe(shape, rows, seconds)
+        for request, call in members:
+            request.log.add(CallKind(call.shape, call.rows), call.role)
+        numbers = {request.number for request, _ in members}
+        self._scheduler.ran([call for call in self._chosen if call.number in numbers], seconds)
+
+    def finished(self, request: Planned) -> None:
+        """`request` ended with its result."""
+        self._recipes.learn(request.workload, request.log)
+
+    def in_order(self, requests: Collection[AnyRequest], now: float) -> list[AnyRequest]:
+        """The most urgent first."""
+        return sorted(requests, key=lambda request: (*self._rank(request, now), request.number))
+
+    def seconds_until_done(self, request: Request, others: Collection[Request], now: float) -> float:
+        """When `request` is expected to be finished, if nobody comes who overtakes it."""
+        rank, workload = self._rank(request, now), request.workload
+        ahead = [request, *(other for other in others if other is not request and self._rank(other, now) <= rank)]
+        own = [other for other in ahead if other.workload.caller == workload.caller]
+        callers = {other.workload.caller for other in (request, *others)}
+        return in_fair_shares(self._forecaster.seconds(ahead), self._forecaster.seconds(own), callers)
+
+    def seconds_until_one_is_done(self, requests: Collection[Planned]) -> float:
+        """When the first of `requests` is expected to be finished."""
+        return min(map(self._forecaster.seconds_alone, requests), default=0.0)
+
+    def backlog_seconds(self, requests: Collection[Planned]) -> float:
+        """When the last of `requests` will be finished, if nobody comes."""
+        return self._forecaster.seconds(requests)
+
+    def require_time(self, request: Request, others: Collection[Request], now: float) -> None:
+        """Raises Overloaded where `request` is not sure to be finished in time.
+
+        Everybody in the engine may have to go first, but for a caller's fair share. One that comes to an idle engine is
+        always taken, so that a wrong measurement is corrected and not kept.
+        """
+        if not others:
+            return
+        own = [request, *(other for other in others if other.workload.caller == request.workload.caller)]
+        seconds = in_fair_shares(
+            self._forecaster.seconds((request, *others)),
+            self._forecaster.seconds(own),
+            {other.workload.caller for other in (request, *others)},
+        )
+        allowed = _FILLED * (request.expires_at - now)
+        if seconds > allowed:
+            raise Overloaded(
+                f"The model has work for {seconds:.0f} more seconds with this request, and would not finish it in the "
+                "time that is allowed.",
+                retry_after_seconds=seconds - allowed,
+            )
+
+    def _remaining_seconds(self, request: Request, call: Call) -> float:
+        """Of `request` alone. Before any request has finished, as if all its steps were like `call`."""
+        steps = request.workload.steps - request.log.denoised
+        return self._forecaster.seconds_alone(request) or steps * self.cost.seconds(call.shape, call.rows)
+
+    def _rank(self, request: Request, now: float) -> tuple[float, float]:
+        urgency = self._forecaster.seconds_alone(request) - AGING * (now - request.submitted_at)
+        return -request.workload.priority, urgency

@@ -1,0 +1,62 @@
+"""Identical requests in flight are one job: same model, same inputs, same seed, so the same picture.
+
+Whoever asks while such a job waits or runs listens to it. It is cancelled when nobody listens any more, and nothing is
+kept of it once it has ended. Belongs to the event loop of one replica; steps are told from the engine's thread.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deployments.engine.job import Job
+    from deployments.models.protocol import StepListener
+
+
+@dataclasses.dataclass
+class _Shared:
+    listeners: list[StepListener] = dataclasses.field(default_factory=list)
+    last_step: tuple[Any, ...] | None = None
+    job: Job[Tensor] | None = None
+
+    def tell(self, *step: Any) -> None:
+        self.last_step = step
+        for listener in list(self.listeners):
+            listener(*step)
+
+
+class SharedJobs:
+    """Those of one replica, by what they make."""
+
+    def __init__(self) -> None:
+        self._shared: dict[Hashable, _Shared] = {}
+
+    @contextmanager
+    def listening(
+        self, key: Hashable, listener: StepListener, start: Callable[[StepListener], Job[Tensor]]
+    ) -> Iterator[Job[Tensor]]:
+        """The job of that key, started if there is none; `listener` is told of its steps, and first of its last one.
+
+        `start` is given what the job must tell of its steps. Raises what `start` raises.
+        """
+        shared = self._shared.get(key)
+        if shared is None or shared.job is None or shared.job.settled:
+            shared = _Shared()
+            shared.job = start(shared.tell)
+            self._shared[key] = shared
+        elif shared.last_step is not None:
+            listener(*shared.last_step)
+        shared.listeners.append(listener)
+        try:
+            yield shared.job
+        finally:
+            shared.listeners.remove(listener)
+            if not shared.listeners:
+                shared.job.cancel()  # does nothing to a job that has ended
+                if self._shared.get(key) is shared:
+                    del self._shared[key]

@@ -1,0 +1,297 @@
+"""Each option does what it says, changes pictures no more than it may, and leaves requests to share forwards.
+
+What an option may change is given in steps of 1/255, against the same requests without it. In company a request gets
+the picture that it gets alone with the option.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from diffusers import FluxPipeline, StableDiffusionXLControlNetPipeline
+from torch import nn
+
+from config.schema import Acceleration, ModelConfig, Weights
+from deployments.models.acceleration import accelerate
+from deployments.models.flux import FluxSchnell
+from deployments.models.loading import load_pipeline
+from deployments.models.sdxl_pose import StableDiffusionXLPose
+from tests.unit.models.conftest import Parity, difference, drawing, inputs, window
+
+if TYPE_CHECKING:
+    from deployments.models.protocol import DiffusionModel, GenerationInputs
+    from tests.unit.models.conftest import Picture
+
+# All kinds, one row and two, two sizes; and FLUX's, of two lengths.
+SDXL_REQUESTS = [
+    inputs(seed=1, steps=6, skeleton=drawing(1)),
+    inputs(seed=2, steps=3),
+    inputs(seed=3, steps=2, guidance_scale=1.0, skeleton=drawing(3)),
+    inputs(seed=4, steps=4, image=drawing(4), strength=0.5),
+    inputs(seed=5, steps=2, image=drawing(5), mask=window(), guidance_scale=1.0),
+    inputs(seed=6, steps=2, width=96),
+]
+FLUX_REQUESTS = [
+    inputs(seed=1, steps=4, guidance_scale=0.0),
+    inputs(seed=2, steps=2, guidance_scale=0.0, prompt="a cat in a forest"),
+    inputs(seed=3, steps=1, guidance_scale=0.0, width=128),
+    inputs(seed=4, steps=3, guidance_scale=0.0),
+]
+LINEAR_WEIGHTS_OF_BLOCKS = ("attn1.to_q", "attn2.to_k", "ff.net.2", "attn.to_q", "attn.add_q_proj")
+
+
+class Case:
+    """A family with its requests, and what diffusers makes of them without any option."""
+
+    def __init__(self, family: str, pipeline_class: Any, model_class: Any, requests: list[GenerationInputs]) -> None:
+        self.requests = requests
+        self._family, self._pipeline_class, self._model_class = family, pipeline_class, model_class
+
+    def load(self, **options: Any) -> Any:
+        is_pose = self._family == "sdxl-pose"
+        config = ModelConfig(
+            family=self._family,  # type: ignore[arg-type]
+            weights=Weights(source="small:sdxl" if is_pose else f"small:{self._family}"),
+            controlnet=Weights(source="small:sdxl-pose") if is_pose else None,
+            device="cpu",
+            acceleration=Acceleration(**options),
+        )
+        return load_pipeline(self._pipeline_class, config)
+
+    def model(self, pipeline: Any) -> DiffusionModel:
+        model: DiffusionModel = self._model_class(pipeline)
+        return model
+
+    @functools.cached_property
+    def plain(self) -> list[Picture]:
+        parity = Parity()
+        model = self.model(self.load())
+        pictures = [parity.alone(model, one) for one in self.requests]
+        parity.engine.stop()
+        return pictures
+
+
+SDXL = Case("sdxl-pose", StableDiffusionXLControlNetPipeline, StableDiffusionXLPose, SDXL_REQUESTS)
+FLUX = Case("flux-schnell", FluxPipeline, FluxSchnell, FLUX_REQUESTS)
+BOTH = pytest.mark.parametrize("case", [SDXL, FLUX], ids=["sdxl-pose", "flux-schnell"])
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """Compilation has settings of the whole process, and so has attention."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
+    backend, _ = _AttentionBackendRegistry.get_active_backend()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+        yield
+    _AttentionBackendRegistry.set_active_backend(backend)
+    torch.compiler.set_default_backend(None)
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def graphs() -> list[torch.fx.GraphModule]:
+    """Those that are compiled, for which a compiler that leaves them as they are will do."""
+    compiled: list[torch.fx.GraphModule] = []
+
+    def compiler(graph: torch.fx.GraphModule, _examples: object) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
+    torch.compiler.set_default_backend(compiler)
+    return compiled
+
+
+def check(parity: Parity, case: Case, pipeline: Any, changed: int, in_company: int = 1) -> None:
+    """Alone a picture differs by at most `changed` from what it is without options, and `in_company` from alone."""
+    model = case.model(pipeline)
+    together = parity.together(model, case.requests)
+    assert max(made.largest_batch for made in parity.engine.statistics().forwards.values()) >= 2
+    for one, plain, in_batch in zip(case.requests, case.plain, together, strict=True):
+        alone = parity.alone(model, one)
+        assert difference(alone, plain) <= changed, one
+        assert difference(in_batch, alone) <= in_company, one
+    # The measure can tell.
+    assert difference(case.plain[0], case.plain[1]) > 20
+
+
+def parameters_are_ready(pipeline: Any) -> bool:
+    modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    return not any(part.training for module in modules for part in module.modules()) and not any(
+        parameter.requires_grad for module in modules for parameter in module.parameters()
+    )
+
+
+def test_convolutions_with_channels_last(parity: Parity) -> None:
+    pipeline = SDXL.load(channels_last=True)
+    for module in (pipeline.unet, pipeline.controlnet, pipeline.vae.encoder):
+        assert module.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    check(parity, SDXL, pipeline, changed=1)
+
+
+@BOTH
+def test_fused_projections(parity: Parity, case: Case) -> None:
+    pipeline = case.load(fuse_qkv=True)
+    denoiser = pipeline.components.get("unet") or pipeline.transformer
+    fused = [name for name, _ in denoiser.named_modules() if name.endswith("to_qkv")]
+    assert fused
+    calls: list[str] = []
+    for name in fused:
+        denoiser.get_submodule(name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    check(parity, case, pipeline, changed=1)
+    assert set(calls) == set(fused)
+    assert parameters_are_ready(pipeline)
+
+
+@pytest.mark.parametrize("backend", ["native", "_native_flash"])
+def test_attention_backends(parity: Parity, backend: str) -> None:
+    pipeline = FLUX.load(attention=backend)
+    processors = [part.processor for part in pipeline.transformer.modules() if hasattr(part, "processor")]
+    assert {processor._attention_backend for processor in processors} == {backend}
+    check(parity, FLUX, pipeline, changed=1)
+
+
+@BOTH
+@pytest.mark.parametrize(("kind", "changed"), [("int8_weight_only", 2), ("int8_dynamic", 4)])
+def test_quantized_blocks(parity: Parity, case: Case, kind: str, changed: int) -> None:
+    from torchao.quantization import Int8Tensor
+
+    pipeline = case.load(quantization=kind)
+    for name in ("unet", "controlnet", "transformer"):
+        denoiser = pipeline.components.get(name)
+        for place, layer in denoiser.named_modules() if denoiser else []:
+            if isinstance(layer, nn.Linear):
+                is_in_block = place.endswith(LINEAR_WEIGHTS_OF_BLOCKS)
+                assert isinstance(layer.weight, Int8Tensor) or not is_in_block, place
+                is_outside = "blocks" not in place or "norm" in place or "time" in place
+                assert not (is_outside and isinstance(layer.weight, Int8Tensor)), place
+    assert parameters_are_ready(pipeline)
+    check(parity, case, pipeline, changed=changed, in_company=changed)
+
+
+@BOTH
+def test_quantized_text_encoders(parity: Parity, case: Case) -> None:
+    from torchao.quantization import Int8Tensor
+
+    pipeline = case.load(text_encoder_quantization="int8_weight_only")
+    for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
+        linears = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
+        assert linears
+        assert all(isinstance(layer.weight, Int8Tensor) for layer in linears)
+    check(parity, case, pipeline, changed=3)
+
+
+def test_large_pictures_in_tiles(parity: Parity) -> None:
+    """Only those that are larger than the VAE was made for, which 64 pixels are here."""
+    pipeline = SDXL.load(vae_tiling=True)
+    check(parity, SDXL, pipeline, changed=0)
+    pipeline.vae.tile_latent_min_size, pipeline.vae.tile_sample_min_size = 8, 64
+    large = inputs(seed=7, steps=2, width=128)
+    tiled = parity.alone(SDXL.model(pipeline), large)
+    whole = parity.alone(SDXL.model(SDXL.load()), large)
+    assert difference(tiled, whole) > 1
+    assert tiled.shape == whole.shape
+
+
+@BOTH
+def test_what_visits_the_device_layer_by_layer(parity: Parity, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers' hooks between the engine and the layers; the device they visit is the CPU here, where they stay."""
+    pipeline = case.load()
+    on_the_cpu = functools.partial(pipeline.enable_group_offload, torch.device("cpu"))
+    asked: dict[str, Any] = {}
+
+    def enable(device: torch.device, use_stream: bool, **how: Any) -> None:
+        asked.update(device=device, use_stream=use_stream)
+        on_the_cpu(**how)
+
+    monkeypatch.setattr(pipeline, "enable_group_offload", enable)
+    accelerate(pipeline, Acceleration(group_offload=True), torch.device("cuda"))
+    assert asked == {"device": torch.device("cuda"), "use_stream": True}
+    check(parity, case, pipeline, changed=0)
+
+
+def test_compiled_blocks_of_sdxl_are_few(parity: Parity, graphs: list[torch.fx.GraphModule], tmp_path: Path) -> None:
+    pipeline = SDXL.load(compile=True, compile_cache=str(tmp_path))
+    probes = len(graphs)
+    model = SDXL.model(pipeline)
+    parity.alone(model, inputs(steps=1, skeleton=drawing(1)))
+    parity.alone(model, inputs(steps=1, guidance_scale=1.0, skeleton=drawing(1)))
+    assert len(graphs) - probes == 4  # blocks of two widths, for one row and for more, of UNet and ControlNet alike
+    check(parity, SDXL, pipeline, changed=1)
+    parity.alone(model, inputs(steps=1, width=128, height=96, prompt="a long prompt " * 60))
+    assert len(graphs) - probes == 4
+
+
+def test_compiled_blocks_of_flux_are_few(parity: Parity, graphs: list[torch.fx.GraphModule], tmp_path: Path) -> None:
+    pipeline = FLUX.load(compile=True, compile_cache=str(tmp_path))
+    probes = len(graphs)
+    model = FLUX.model(pipeline)
+    parity.together(model, [inputs(steps=3, seed=seed, guidance_scale=0.0) for seed in range(4)])
+    assert len(graphs) - probes == 8  # two kinds of block, the first of a kind and the others, for one row and for more
+    check(parity, FLUX, pipeline, changed=1)
+    parity.alone(model, inputs(steps=1, guidance_scale=0.0, width=128, height=96))
+    assert len(graphs) - probes == 8
+
+
+def test_what_was_compiled_is_kept_in_the_folder_that_is_configured(
+    graphs: list[torch.fx.GraphModule], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    accelerate(FLUX.load(), Acceleration(compile=True), torch.device("cpu"))
+    assert cache_dir() == str(tmp_path / ".cache" / "easel" / "compiled")
+
+
+def test_all_at_once(parity: Parity, graphs: list[torch.fx.GraphModule], tmp_path: Path) -> None:
+    pipeline = SDXL.load(
+        compile=True,
+        compile_cache=str(tmp_path),
+        channels_last=True,
+        fuse_qkv=True,
+        quantization="int8_weight_only",
+        text_encoder_quantization="int8_weight_only",
+        vae_tiling=True,
+    )
+    assert parameters_are_ready(pipeline)
+    check(parity, SDXL, pipeline, changed=4, in_company=2)
+    assert len(graphs) > 1
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "reason"),
+    [
+        (SDXL, {"group_offload": True}, "acceleration.group_offload: needs CUDA"),
+        (SDXL, {"quantization": "fp8_dynamic"}, "acceleration.quantization: fp8_dynamic does not work in .* on cpu"),
+        (FLUX, {"attention": "flash"}, "acceleration.attention: 'flash' does not work .* on cpu: .*flash-attn"),
+        (FLUX, {"attention": "_native_cudnn"}, "acceleration.attention: '_native_cudnn' does not work .* on cpu"),
+    ],
+)
+def test_what_cannot_be_honoured_is_an_error_at_start(case: Case, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        case.load(**options)
+
+
+@pytest.mark.parametrize("key", ["quantization", "text_encoder_quantization"])
+def test_quantization_without_torchao_is_an_error(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(ValueError, match=rf"^acceleration\.{key}: needs torchao"):
+        FLUX.load(**{key: "int8_weight_only"})
+
+
+def test_compilation_without_a_compiler_is_an_error(tmp_path: Path) -> None:
+    def compiler(_graph: torch.fx.GraphModule, _examples: object) -> Callable[..., Any]:
+        raise RuntimeError("no compiler")
+
+    torch.compiler.set_default_backend(compiler)
+    with pytest.raises(
+        ValueError, match=r"^acceleration\.compile: nothing can be compiled for cpu: (?s:.*)no compiler"
+    ):
+        FLUX.load(compile=True, compile_cache=str(tmp_path))
