@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from deployments.engine.memory import MemoryModel, memory_of
+
+
+@pytest.fixture
+def model() -> MemoryModel:
+    return MemoryModel()
+
+
+def test_nothing_is_bounded_before_it_is_measured(model: MemoryModel) -> None:
+    assert model.row_cap("unet", free=100) is None
+
+
+def test_two_measurements_tell_of_all_others(model: MemoryModel) -> None:
+    model.observe("unet", 1, 30)
+    model.observe("unet", 2, 40)  # 20 for the forward, 10 for a row
+    assert model.row_cap("unet", free=1000) == (920 - 20) // 10
+    assert model.row_cap("vae", free=1000) is None
+
+
+def test_one_measurement_is_taken_for_all_rows(model: MemoryModel) -> None:
+    model.observe("unet", 2, 40)
+    assert model.row_cap("unet", free=1000) == 46
+
+
+def test_at_least_one_row_is_tried(model: MemoryModel) -> None:
+    model.observe("unet", 1, 1000)
+    assert model.row_cap("unet", free=10) == 1
+
+
+def test_where_rows_cost_nothing_none_are_refused(model: MemoryModel) -> None:
+    model.observe("unet", 1, 10)
+    model.observe("unet", 4, 10)
+    assert model.row_cap("unet", free=10) is None
+
+
+def test_what_did_not_fit_once_is_not_tried_again(model: MemoryModel) -> None:
+    model.did_not_fit("unet", 4)
+    model.did_not_fit("unet", 8)
+    assert model.row_cap("unet", free=None) == 4
+    model.observe("unet", 1, 1)
+    assert model.row_cap("unet", free=1000) == 4
+    assert model.row_cap("unet", free=2) == 1
+
+
+def test_what_callers_choose_cannot_fill_the_memory(model: MemoryModel) -> None:
+    for shape in range(5000):
+        model.observe(shape, 1, 1)
+        model.did_not_fit(shape, 1)
+    assert max(len(model._needed), len(model._bounds)) <= 1024
+
+
+def test_a_cpu_does_not_tell() -> None:
+    assert memory_of(torch.device("cpu")) is None
