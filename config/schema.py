@@ -269,12 +269,31 @@ class PoseRoute(Strict):
     application: str = Field(default="pose", min_length=1, description="The Serve application that finds poses.")
 
 
+class ApiKey(Strict):
+    """One caller. The key itself is kept nowhere: it is known by what it hashes to."""
+
+    name: str = Field(min_length=1, max_length=64, description="What metrics and logs call its holder.")
+    sha256: str = Field(
+        repr=False, pattern="^[0-9a-f]{64}$", description="The key's SHA-256, as `printf %s KEY | sha256sum` prints it."
+    )
+    weight: float = Field(
+        default=1.0, ge=0.01, le=100, description="The share of a busy model, against that of other keys."
+    )
+    may_prioritize: bool = Field(default=False, description="Whether its holder is trusted with a high priority.")
+
+
 class IngressSettings(Strict):
     """`user_config` of the ingress."""
+
+    # What is put in the place of a key's hash by mistake may be the key, and what refuses it ends in a log.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     models: tuple[ModelRoute, ...]
     default_model: str = Field(description="One of the models, so that there is at least one.")
     pose: PoseRoute | None = Field(default=None, description="Without it there are no pose edits.")
+    keys: tuple[ApiKey, ...] = Field(
+        default=(), description="Who may use the service. Without any it is open, and all callers are one."
+    )
     max_image_bytes: PositiveInt = Field(default=4 * 2**20, description="Larger uploaded pictures and masks are 413.")
     public_url: HttpUrl | None = Field(
         default=None, description="Base of picture links; default: the origin that the request came to."
@@ -295,6 +314,17 @@ class IngressSettings(Strict):
             raise ValueError(f"pose.model: '{self.pose.model}' is the name of no model of family sdxl-pose")
         if not self.pose and any(route.family == "sdxl-pose" for route in self.models):
             raise ValueError("pose: a model of family sdxl-pose needs it, to have poses found")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_are_told_apart(self) -> IngressSettings:
+        holders: dict[str, str] = {}
+        for key in self.keys:
+            if key.name in holders.values():
+                raise ValueError(f"keys: '{key.name}' names two keys")
+            if key.sha256 in holders:
+                raise ValueError(f"keys: '{holders[key.sha256]}' and '{key.name}' have the same key")
+            holders[key.sha256] = key.name
         return self
 
 

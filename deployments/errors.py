@@ -5,7 +5,8 @@ EaselError
 │   └── ImageRejected      the bytes are not a picture of a format that we take
 ├── TooLarge               body, pixels or prompt above a limit
 ├── NotFound               no such model, route or picture
-├── Forbidden              a link was changed, or is not yours
+├── Unauthorized           the API key is missing or not known
+├── Forbidden              a link was changed, or the key does not allow it
 ├── Expired                a link that was good once
 ├── Unavailable            try again later; carries how much later
 │   ├── Overloaded         the queue is full
@@ -69,6 +70,10 @@ class TooLarge(EaselError):
 
 class NotFound(EaselError):
     default_code = "not_found"
+
+
+class Unauthorized(EaselError):
+    default_code = "invalid_api_key"
 
 
 class Forbidden(EaselError):

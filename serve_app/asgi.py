@@ -5,13 +5,14 @@ Knows no Ray, so that all of HTTP is tested without it.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi_swagger import patch_fastapi
 from pydantic import BaseModel, Field
 
 from serve_app import errors, middleware
+from serve_app.auth import key_required
 from serve_app.backend import Backend
 from serve_app.dialects import automatic1111, block_entropy, models, nebula, openai
 
@@ -37,9 +38,21 @@ class Readiness(BaseModel):
     )
 
 
+class _App(FastAPI):
+    """Adds to its document that a key may be left out, as it may where none are configured; FastAPI has no way to."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            for operations in super().openapi()["paths"].values():
+                for operation in operations.values():
+                    if "security" in operation:
+                        operation["security"].append({})
+        return super().openapi()
+
+
 def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
     """The application that serves `backend`; `behind_serve`: as a Serve deployment, whose proxy does a part of it."""
-    app = FastAPI(
+    app = _App(
         title="Easel",
         summary="Images from text on Ray Serve.",
         description=DESCRIPTION,
@@ -53,10 +66,10 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
     )
     patch_fastapi(app)  # also sends GET / there
     errors.install(app)
-    for dialect in (block_entropy, openai, nebula, automatic1111):
-        app.include_router(dialect.create_router(backend))
-    for prefix in ("/v1", "/openai/v1"):
-        app.include_router(models.create_router(backend, prefix))
+    guarded = [dialect.create_router(backend) for dialect in (block_entropy, openai, nebula, automatic1111)]
+    guarded += [models.create_router(backend, prefix) for prefix in ("/v1", "/openai/v1")]
+    for router in guarded:
+        app.include_router(router, dependencies=[Depends(key_required(backend))], responses=errors.documented(401))
     app.include_router(backend.images_router)
 
     @app.get("/healthz", tags=["Service"], summary="Is the process up?")

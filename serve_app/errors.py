@@ -30,6 +30,7 @@ from deployments.errors import (
     InvalidRequest,
     NotFound,
     TooLarge,
+    Unauthorized,
     Unavailable,
 )
 
@@ -40,6 +41,7 @@ STATUSES: Mapping[type[EaselError], int] = {
     ImageRejected: 415,
     TooLarge: 413,
     NotFound: 404,
+    Unauthorized: 401,
     Forbidden: 403,
     Expired: 410,
     Unavailable: 503,
@@ -48,6 +50,8 @@ STATUSES: Mapping[type[EaselError], int] = {
 }
 DESCRIPTIONS: Mapping[int, str] = {
     400: "A field is missing, malformed or out of range; `param` names it.",
+    401: "An API key is needed, and none was sent or it is not known.",
+    403: "The API key does not allow it.",
     404: "There is no such model.",
     413: "The body, a picture or the prompt is too large.",
     415: "A picture is not a readable PNG, JPEG or WebP.",
@@ -94,6 +98,8 @@ def error_response(error: EaselError, scope: Scope) -> JSONResponse:
     """The answer that `error` is to the request of `scope`."""
     status = _status_of(error)
     headers = {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Unavailable):
         headers["Retry-After"] = retry_after(error.retry_after_seconds)
     if isinstance(error, DeadlineExceeded | GenerationFailed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,6 @@ from ray import serve
 from serve_app.asgi import create_app
 from serve_app.service import Service
 
-logger = logging.getLogger("ray.serve")
-
 
 @serve.ingress()
 class Ingress:
@@ -23,13 +20,12 @@ class Ingress:
     def __init__(self, make_service: Callable[[], Service]) -> None:
         self._service = make_service()
         self._sweeping = asyncio.get_running_loop().create_task(self._service.sweep_pictures())
-        logger.info("No API keys are configured: whoever reaches this service may use it.")
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._service, behind_serve=True)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Applies models, aliases, limits and deadlines in place."""
+        """Applies models, aliases, keys, limits and deadlines in place."""
         self._service.configure(user_config)
 
     async def check_health(self) -> None:

@@ -35,6 +35,7 @@ from deployments.types import (
     Skeleton,
     Standing,
 )
+from serve_app.auth import Caller
 from serve_app.backend import Backend
 from serve_app.routing import check_steps, output_size, require_capability, resolve
 
@@ -77,7 +78,7 @@ class Accepted:
     useless: tuple[str, ...]  # fields that have no meaning for it
 
 
-async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
+async def accept(order: Order, backend: Backend, identifier: str, caller: Caller) -> Accepted:
     """Refuses what the model cannot do before it costs GPU time; has the pose drawn. Raises an EaselError."""
     settings = backend.settings()
     deadline = time.time() + settings.deadline_seconds
@@ -118,7 +119,7 @@ async def accept(order: Order, backend: Backend, identifier: str) -> Accepted:
         partial_images=order.partial_images,
         output_format=order.output_format,
         output_compression=order.output_compression,
-        standing=Standing(deadline=deadline),
+        standing=Standing(deadline=deadline, caller=caller.name, weight=caller.weight, priority=caller.priority),
     )
     return Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first))
 

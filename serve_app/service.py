@@ -48,7 +48,10 @@ class Service:
 
     def configure(self, user_config: dict[str, Any]) -> None:
         """Takes a new configuration, or raises and keeps the old one."""
-        self._settings = IngressSettings.model_validate(user_config)
+        settings = IngressSettings.model_validate(user_config)
+        if not settings.keys and (self._settings is None or self._settings.keys):
+            logger.info("No API keys are configured: whoever reaches this service may use it.")
+        self._settings = settings
 
     def settings(self) -> IngressSettings:
         if self._settings is None:

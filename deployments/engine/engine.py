@@ -8,8 +8,9 @@
 Invariants: one thread runs every pipeline and every forward, so that only what other threads hand in needs a lock;
 nothing that one job does can fail another; a job ends in exactly one way. A merged forward that raises is tried again
 in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good. A call that alone
-does not fit while other jobs hold memory waits until fewer run. An error of the device itself, after which nothing on
-it can be trusted, ends the engine.
+does not fit while other jobs hold memory waits until fewer run, and where all wait so, one starts over when the others
+have ended: only what cannot fit alone fails. An error of the device itself, after which nothing on it can be trusted,
+ends the engine.
 """
 
 from __future__ import annotations
@@ -183,11 +184,11 @@ class DiffusionEngine:
             waiting = list(self._arrived)
         for job in late:
             self._throw_out(job)
-        if waiting and not any(job.parked_among for job in self._running):
-            self._start(self._planner.in_order(waiting, now))
+        if waiting and not any(job.parked_among or job.runs_alone for job in self._running):
+            self._start([job for job in waiting if job.runs_alone][:1] or self._planner.in_order(waiting, now))
 
     def _start(self, waiting: Sequence[Job[Any]]) -> None:
-        """Starts what there is room for, the most urgent first; those who run already wait no longer than for a forward.
+        """Starts what there is room for, the most urgent first; who runs already waits no longer than for a forward.
 
         Each size has room of its own, so that many jobs of one never keep out those of another.
         """
@@ -195,6 +196,8 @@ class DiffusionEngine:
         began_at = time.monotonic()
         running = Counter(job.workload.pixels for job in self._running)
         for job in waiting:
+            if job.runs_alone and self._running:
+                break
             if running[job.workload.pixels] >= self.limits.max_running:
                 continue
             with self._wake:
@@ -231,11 +234,17 @@ class DiffusionEngine:
 
     def _park(self, job: Job[Any]) -> None:
         """Its call did not fit, alone. Others may hold what it lacks: it is tried again when fewer run."""
-        free_unused_memory()
-        if all(other is job or other.parked_among for other in self._running):
+        others = [other for other in self._running if other is not job]
+        if not others:
             self._resume(job, job.coroutine.throw, _too_large_alone())
+        elif all(other.parked_among for other in others):  # none of them can go on before one lets go of what it holds
+            self._running.remove(job)
+            job.start_over()
+            with self._wake:
+                self._arrived.append(job)
         else:
             job.parked_among = len(self._running)
+        free_unused_memory()
 
     def _resume(self, job: Job[Any], step: Callable[..., ModuleCall | None], *output: Any) -> None:
         self._note_activity()

@@ -54,10 +54,12 @@ class Job(Generic[Result]):
         self.expires_at = self.submitted_at + seconds
         self.started_at: float | None = None
         # Owned by the engine's thread:
+        self._function = function
         self.coroutine = Coroutine(function)
         self.paused_at: ModuleCall | None = None
         self.log = CallLog()
         self.parked_among: int | None = None  # jobs that ran when its call did not fit: it waits for fewer
+        self.runs_alone = False  # since it did not fit otherwise
         self._on_cancel = on_cancel
         self._on_end = on_end
         self._settling = Lock()
@@ -77,6 +79,13 @@ class Job(Generic[Result]):
         with self._settling:
             if not self.settled:
                 self.state = JobState.RUNNING
+
+    def start_over(self) -> None:
+        """Ends what it did so far, to begin anew when nothing else runs. Its seed makes the same picture."""
+        self.coroutine.close()
+        self.coroutine = Coroutine(self._function)
+        self.paused_at, self.parked_among, self.log = None, None, CallLog()
+        self.runs_alone = True
 
     def finish(self, result: Result) -> None:
         """Settles it with its result, unless it had ended before."""

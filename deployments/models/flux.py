@@ -16,9 +16,10 @@ from deployments.engine.shared_module import share
 from deployments.engine.workload import Role
 from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
+from deployments.models.prompt_cache import PromptCache
 from deployments.models.step_cache import memory_arguments
 from deployments.models.steps import step_reporter
-from deployments.models.text import flux_prompt
+from deployments.models.text import flux_embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +39,7 @@ class Flux:
 
     def __init__(self, pipeline: Any) -> None:
         self._colors = LatentColors(pipeline.vae)
+        self._prompts = PromptCache()
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
             "transformer": share(pipeline.transformer, "transformer", TRANSFORMER_METHODS, role=Role.DENOISES),
@@ -67,7 +69,7 @@ class Flux:
             generator=torch.Generator("cpu").manual_seed(inputs.seed),
             output_type="pt",
             callback_on_step_end=step_reporter(on_step, inputs.previews, preview),
-            **flux_prompt(pipeline, inputs.prompt, self.text_tokens),
+            **self._prompts.get((inputs.prompt,), lambda: flux_embeddings(pipeline, inputs.prompt, self.text_tokens)),
             **memory_arguments(pipeline.transformer),
             **self._arguments(inputs),
         )

@@ -17,7 +17,7 @@ _GUIDED = frozenset({"prompt_embeds", "add_text_embeds", "add_time_ids", "image"
 
 
 def guided_for(share: float, pipeline: Any, report: StepEndCallback) -> dict[str, Any]:
-    """The arguments with which `pipeline` is guided for that share of its steps, rounded up, and reports all of them."""
+    """The arguments with which `pipeline` is guided for that share of its steps, rounded up; all call `report`."""
 
     def at_step_end(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         report(pipeline, index, timestep, {})

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 
 from config.schema import ModelConfig, Weights
 from deployments.models.acceleration import accelerate
+from deployments.models.finite_decoding import decode_finitely
 from deployments.models.small import small_model
 
 Pipeline = TypeVar("Pipeline", bound=DiffusionPipeline)
@@ -55,6 +56,7 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
     pipeline = _from_pretrained(pipeline_class, config.weights, dtype=dtype, **components)
     # Else pipelines would cast it to float32 and back around each call, under the feet of other requests.
     pipeline.vae.register_to_config(force_upcast=False)
+    decode_finitely(pipeline.vae)
     for name, component in pipeline.components.items():
         if isinstance(component, torch.nn.Module):
             _require_all_weights(component, name, getattr(config, name, None) or config.weights)

@@ -26,8 +26,9 @@ from deployments.engine.workload import Role
 from deployments.models.guidance import guided_for
 from deployments.models.merging import share_surroundings
 from deployments.models.previews import LatentColors, watched
+from deployments.models.prompt_cache import PromptCache
 from deployments.models.steps import step_reporter
-from deployments.models.text import sdxl_prompt
+from deployments.models.text import sdxl_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,6 +64,7 @@ class StableDiffusionXL:
     def __init__(self, pipeline: Any, guided_share: float = 1.0) -> None:
         self._guided_share = guided_share  # of the steps of a request
         self._colors = LatentColors(pipeline.vae)
+        self._prompts = PromptCache()
         self._scheduler = pipeline.scheduler
         self._components = pipeline.components | {
             "unet": share(pipeline.unet, "unet", UNET_METHODS, role=Role.DENOISES),
@@ -84,11 +86,17 @@ class StableDiffusionXL:
             generator=torch.Generator("cpu").manual_seed(inputs.seed),  # on the CPU: the same noise on any device
             output_type="pt",
             **guided_for(self._guided_share, pipeline, report),
-            **sdxl_prompt(pipeline, inputs.prompt, inputs.negative_prompt, inputs.guidance_scale),
+            **self._embeddings(pipeline, inputs),
             **arguments,
         )
         picture: Tensor = output.images
         return picture
+
+    def _embeddings(self, pipeline: Any, inputs: GenerationInputs) -> dict[str, Tensor]:
+        texts = (inputs.prompt, inputs.negative_prompt)
+        return self._prompts.get(
+            (*texts, inputs.guidance_scale > 1), lambda: sdxl_embeddings(pipeline, *texts, inputs.guidance_scale)
+        )
 
     def _kind_for(self, inputs: GenerationInputs) -> tuple[Callable[..., Any], dict[str, Any]]:
         """What makes the pipeline of components, and the arguments that its kind takes beside the common ones."""

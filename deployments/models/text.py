@@ -67,6 +67,25 @@ def sdxl_prompt(pipeline: Any, prompt: str, negative_prompt: str, guidance_scale
     return arguments
 
 
+def sdxl_embeddings(pipeline: Any, prompt: str, negative_prompt: str, guidance_scale: float) -> dict[str, Tensor]:
+    """As `sdxl_prompt`, always embeddings: what can be left to the pipeline is encoded by the pipeline's own."""
+    arguments = sdxl_prompt(pipeline, prompt, negative_prompt, guidance_scale)
+    if "prompt" not in arguments:
+        return arguments
+    names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+    encoded = pipeline.encode_prompt(**arguments, do_classifier_free_guidance=guidance_scale > 1)
+    return {name: tensor for name, tensor in zip(names, encoded, strict=True) if tensor is not None}
+
+
+def flux_embeddings(pipeline: Any, prompt: str, most_tokens: int) -> dict[str, Tensor]:
+    """As `flux_prompt`, always embeddings: what can be left to the pipeline is encoded by the pipeline's own."""
+    arguments = flux_prompt(pipeline, prompt, most_tokens)
+    if "prompt" not in arguments:
+        return arguments
+    embeddings, pooled, _ = pipeline.encode_prompt(**arguments, prompt_2=None, max_sequence_length=most_tokens)
+    return {"prompt_embeds": embeddings, "pooled_prompt_embeds": pooled}
+
+
 def flux_prompt(pipeline: Any, prompt: str, most_tokens: int) -> dict[str, Any]:
     """The arguments that any FLUX pipeline takes for its text: the text, or embeddings of `most_tokens` tokens.
 

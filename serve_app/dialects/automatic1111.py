@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from config.schema import ModelRoute, dimensions
 from deployments.errors import InvalidRequest
 from deployments.types import ImageResult
+from serve_app.auth import AskedBy
 from serve_app.backend import Backend
 from serve_app.dialects import automatic1111_settings
 from serve_app.dialects.automatic1111_settings import AUTOMATIC, OptionsBody
@@ -34,6 +35,7 @@ from serve_app.dialects.picture_data import to_base64
 from serve_app.dialects.pings import answer_pings
 from serve_app.dialects.request_bodies import documented_body, read_json
 from serve_app.dialects.sides import RANDOM_SEED, SeedOrRandom, Side, own_names, seed_or_none, side_to_blame
+from serve_app.dialects.timings import COMPUTE_HEADER, QUEUE_HEADER, documented_timings, timings
 from serve_app.errors import documented
 from serve_app.middleware import request_id
 from serve_app.orders import Order, accept, complete
@@ -147,9 +149,12 @@ def create_router(backend: Backend) -> APIRouter:
         "/txt2img",
         summary="Make pictures from text",
         openapi_extra=documented_body(TextToImageBody, form=False),
-        responses=documented(400, 404, 413, 500, 503, 504),
+        responses={
+            200: documented_timings(QUEUE_HEADER, COMPUTE_HEADER),
+            **documented(400, 401, 403, 404, 413, 500, 503, 504),
+        },
     )
-    async def text_to_image(request: Request, response: Response) -> TextToImageAnswer:
+    async def text_to_image(caller: AskedBy, request: Request, response: Response) -> TextToImageAnswer:
         """Answers when every picture is made. Fields that are not known or have no meaning for the model are ignored
         and named in the header `Easel-Ignored-Parameters`."""
         body = await read_json(request, TextToImageBody)
@@ -157,10 +162,11 @@ def create_router(backend: Backend) -> APIRouter:
         with own_names(model=model_field):
             route = resolve(checkpoint, backend.settings())
             with own_names(size=side_to_blame(route, body.size(route)), **OWN_NAMES):
-                accepted = await accept(body.to_order(route), backend, request_id(request.scope))
+                accepted = await accept(body.to_order(route), backend, request_id(request.scope), caller)
                 results = await complete(accepted, backend)
         if ignored := body.ignored_parameters(accepted.useless):
             response.headers[IGNORED_PARAMETERS_HEADER] = ignored
+        response.headers.update(timings(results))
         parameters = _parameters(body, route, results[0])
         seeds = [result.seed for result in results]
         return TextToImageAnswer(

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -18,11 +19,21 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import EaselError
+from serve_app.dialects.timings import ETA_HEADER, seconds
 from serve_app.errors import error_body
 
 logger = logging.getLogger(__name__)
 
-Event = BaseModel | str  # an event named by its `type`, or a comment
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A line that clients skip."""
+
+    text: str
+    seconds_left: float | None = None  # is in the headers too of an answer that begins with it
+
+
+Event = BaseModel | Comment  # the former is named by its `type`
 
 
 class EventStream(StreamingResponse):
@@ -40,7 +51,10 @@ class EventStream(StreamingResponse):
 async def open_stream(events: AsyncGenerator[Event, None], headers: dict[str, str]) -> EventStream:
     """Waits for the first event; raises what is raised before it."""
     first = await anext(events)  # a generator that raises is closed
-    return EventStream(first, events, {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
+    if isinstance(first, Comment) and first.seconds_left is not None:
+        headers[ETA_HEADER] = seconds(first.seconds_left)
+    return EventStream(first, events, headers)
 
 
 async def _encoded(first: Event, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
@@ -56,8 +70,8 @@ async def _encoded(first: Event, events: AsyncGenerator[Event, None]) -> AsyncGe
 
 
 def _encode(event: Event) -> bytes:
-    if isinstance(event, str):
-        return format_sse_event(comment=event)
+    if isinstance(event, Comment):
+        return format_sse_event(comment=event.text)
     body: dict[str, Any] = event.model_dump(exclude_unset=True)
     return format_sse_event(event=body.get("type"), data_str=json.dumps(body, separators=(",", ":")))
 

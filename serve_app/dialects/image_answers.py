@@ -14,13 +14,15 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from deployments.types import MAX_SEED, ImageResult, OutputFormat, Progress, Skeleton
+from serve_app.auth import Caller
 from serve_app.backend import Backend
-from serve_app.dialects.event_stream import Event, open_stream
+from serve_app.dialects.event_stream import Comment, Event, open_stream
 from serve_app.dialects.fields import IGNORED_PARAMETERS_HEADER, ResponseFormat
 from serve_app.dialects.image_bodies import ImageBody
 from serve_app.dialects.keypoints import Keypoints
 from serve_app.dialects.picture_data import to_base64
 from serve_app.dialects.request_bodies import self_contained_schema
+from serve_app.dialects.timings import COMPUTE_HEADER, ETA_HEADER, QUEUE_HEADER, documented_timings, timings
 from serve_app.errors import ErrorEnvelope
 from serve_app.middleware import request_id
 from serve_app.orders import Accepted, accept, complete, stream
@@ -106,6 +108,7 @@ class CompletedEvent(PictureEvent):
 
 EVENT_STREAM: dict[str, Any] = {
     "description": "The pictures; with `stream`, events while they form.",
+    **documented_timings(QUEUE_HEADER, COMPUTE_HEADER, ETA_HEADER),
     "content": {
         "text/event-stream": {
             "schema": {
@@ -130,17 +133,19 @@ EVENT_STREAM: dict[str, Any] = {
 }
 
 
-async def answer(body: ImageBody, kind: Kind, backend: Backend, request: Request, response: Response) -> Any:
+async def answer(
+    body: ImageBody, kind: Kind, backend: Backend, caller: Caller, request: Request, response: Response
+) -> Any:
     """An ImagesAnswer, or an EventStream where `stream` is asked for. Raises an EaselError."""
     order = body.to_order()
-    accepted = await accept(order, backend, request_id(request.scope))
+    accepted = await accept(order, backend, request_id(request.scope), caller)
     headers = {}
     if ignored := body.ignored_parameters((*accepted.useless, *_useless_here(body))):
         headers[IGNORED_PARAMETERS_HEADER] = ignored
     if body.stream:
         return await open_stream(_events(body, kind, accepted, backend), headers)
-    response.headers.update(headers)
     results = await complete(accepted, backend)
+    response.headers.update(headers | timings(results))
     return ImagesAnswer(
         created=int(time.time()),
         data=await _delivered(results, accepted, body.delivery, backend, base_url(backend, request)),
@@ -182,9 +187,11 @@ async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Back
                 yield _progress(index, event)
 
 
-def _progress(index: int, event: Progress) -> str:
-    """A comment, which clients skip: it keeps the connection open and is good to see in a terminal."""
-    return f"picture {index}: step {event.step} of {event.steps}"
+def _progress(index: int, event: Progress) -> Comment:
+    """It keeps the connection open and is good to see in a terminal."""
+    done = "waiting" if event.is_waiting else f"step {event.step} of {event.steps}"
+    left = "" if event.seconds_left is None else f", about {round(event.seconds_left, 1):g} s left"
+    return Comment(f"picture {index}: {done}{left}", event.seconds_left)
 
 
 async def _delivered(

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from serve_app.auth import AskedBy
 from serve_app.backend import Backend
 from serve_app.dialects.image_answers import EVENT_STREAM, ImagesAnswer, answer
 from serve_app.dialects.image_bodies import EditFields, ImageBody
@@ -31,14 +32,14 @@ def create_image_router(
         openapi_extra=documented_body(generation_body, form=False),
         response_model=ImagesAnswer,
         response_model_exclude_unset=True,
-        responses={200: EVENT_STREAM, **documented(400, 404, 413, 415, 500, 503, 504)},
+        responses={200: EVENT_STREAM, **documented(400, 401, 403, 404, 413, 415, 500, 503, 504)},
     )
     async def generations(
-        body: Annotated[ImageBody, Depends(read_generation)], request: Request, response: Response
+        caller: AskedBy, body: Annotated[ImageBody, Depends(read_generation)], request: Request, response: Response
     ) -> Any:
         """Answers when every picture is made, or with `stream` while they form. Fields that are not known or have no
         meaning for the model are ignored and named in the header `Easel-Ignored-Parameters`."""
-        return await answer(body, "image_generation", backend, request, response)
+        return await answer(body, "image_generation", backend, caller, request, response)
 
     @router.post(
         "/edits",
@@ -46,12 +47,14 @@ def create_image_router(
         openapi_extra=documented_body(edit_body, form=True),
         response_model=ImagesAnswer,
         response_model_exclude_unset=True,
-        responses={200: EVENT_STREAM, **documented(400, 404, 413, 415, 500, 503, 504)},
+        responses={200: EVENT_STREAM, **documented(400, 401, 403, 404, 413, 415, 500, 503, 504)},
     )
-    async def edits(body: Annotated[EditFields, Depends(read_edit)], request: Request, response: Response) -> Any:
+    async def edits(
+        caller: AskedBy, body: Annotated[EditFields, Depends(read_edit)], request: Request, response: Response
+    ) -> Any:
         """Repaints what the mask marks, paints beyond a picture of another shape, or varies all of it; a pose model
         takes over the pose of the people in it. Otherwise as generations."""
-        return await answer(body, "image_edit", backend, request, response)
+        return await answer(body, "image_edit", backend, caller, request, response)
 
     for path in ("/generations", "/edits"):
         answer_pings(router, path, "POST")

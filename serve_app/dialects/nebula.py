@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from deployments.errors import InvalidRequest
 from deployments.models.registry import FAMILIES
 from deployments.types import MAX_SEED
+from serve_app.auth import AskedBy
 from serve_app.backend import Backend
 from serve_app.dialects.fields import (
     IGNORED_PARAMETERS_HEADER,
@@ -30,6 +31,7 @@ from serve_app.dialects.picture_data import PictureData, to_base64
 from serve_app.dialects.pings import answer_pings
 from serve_app.dialects.request_bodies import documented_body, read_json
 from serve_app.dialects.sides import RANDOM_SEED, SeedOrRandom, Side, own_names, seed_or_none, side_to_blame
+from serve_app.dialects.timings import COMPUTE_HEADER, QUEUE_HEADER, documented_timings, timings
 from serve_app.errors import NEBULA_PREFIX, NebulaErrorEnvelope, documented
 from serve_app.middleware import request_id
 from serve_app.orders import Accepted, Order, accept, complete
@@ -144,12 +146,15 @@ def create_router(backend: Backend) -> APIRouter:
     router = APIRouter(prefix=f"{NEBULA_PREFIX}/images", tags=["Images, as Nebula Block"])
     documentation: dict[str, Any] = {
         "openapi_extra": documented_body(GenerationBody, form=False),
-        "responses": documented(400, 404, 413, 415, 500, 503, 504, envelope=NebulaErrorEnvelope),
+        "responses": {
+            200: documented_timings(QUEUE_HEADER, COMPUTE_HEADER),
+            **documented(400, 401, 403, 404, 413, 415, 500, 503, 504, envelope=NebulaErrorEnvelope),
+        },
     }
 
     @router.get("/generation", summary="The same, as a GET with a body", **documentation)
     @router.post("/generation", summary="Make a picture from text, or from a picture and text", **documentation)
-    async def generation(request: Request, response: Response) -> NebulaAnswer:
+    async def generation(caller: AskedBy, request: Request, response: Response) -> NebulaAnswer:
         """Answers when the picture is made. A body on a GET is what Nebula Block's documentation shows; browsers cannot
         send it. Fields that are not known or have no meaning for the model are ignored and named in the header
         `Easel-Ignored-Parameters`."""
@@ -157,10 +162,11 @@ def create_router(backend: Backend) -> APIRouter:
         order = body.to_order()
         route = resolve(order.model, backend.settings())
         with own_names(size=side_to_blame(route, (body.width, body.height))):
-            accepted = await accept(order, backend, request_id(request.scope))
+            accepted = await accept(order, backend, request_id(request.scope), caller)
             results = await complete(accepted, backend)
         if ignored := body.ignored_parameters(accepted.useless):
             response.headers[IGNORED_PARAMETERS_HEADER] = ignored
+        response.headers.update(timings(results))
         return NebulaAnswer(
             model=accepted.route.name,
             data=[

@@ -202,6 +202,129 @@ def test_what_does_not_fit_alone_is_out_of_memory(engine: DiffusionEngine, toy: 
         job.future.result(SECONDS)
 
 
+class Held(Toy):
+    """A device whose memory is held by the requests that run: a step of one takes what two hold."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room, self.held, self.peak = room, 0, 0
+
+    def forward(self, sample: Tensor, timestep: Tensor | int) -> Tensor:
+        if self.held + sample.shape[0] > self.room:
+            raise torch.OutOfMemoryError("simulated")
+        self.peak = max(self.peak, self.held)
+        return super().forward(sample, timestep)
+
+    def pipeline(self, holds: int, steps: int = 3) -> Pipeline:
+        counts = pipeline(self, steps=steps)
+
+        def run() -> float:
+            self.held += holds
+            try:
+                return counts()
+            finally:
+                self.held -= holds
+
+        return run
+
+
+def test_what_others_leave_no_room_for_waits_until_they_have_ended(engine: DiffusionEngine) -> None:
+    toy = Held(room=10)
+    jobs = submit_all(engine, [toy.pipeline(holds=2, steps=steps) for steps in (4, 6, 8)] + [toy.pipeline(holds=6)])
+    assert results(jobs) == [4.0, 6.0, 8.0, 3.0]
+    assert engine.statistics().failed == 0
+
+
+def test_who_fits_alone_never_fails_for_want_of_room(engine: DiffusionEngine) -> None:
+    """Two cannot be held at once, nor go on: one starts over when the other has ended."""
+    toy = Held(room=10)
+    jobs = submit_all(engine, [toy.pipeline(holds=6) for _ in range(3)] + [toy.pipeline(holds=10)])
+    ended = [job.future.exception(SECONDS) for job in jobs]
+    assert [type(error) for error in ended] == [type(None)] * 3 + [OutOfMemory]  # the last has none for its own step
+    assert toy.held == 0
+    assert results([engine.submit(toy.pipeline(holds=9))]) == [3.0]
+
+
+def test_nobody_is_started_while_somebody_waits_for_room(engine: DiffusionEngine) -> None:
+    toy = Held(room=10)
+    late: list[Job[float]] = []
+
+    def submit_late() -> float:
+        late.append(engine.submit(toy.pipeline(holds=5)))
+        return pipeline(toy, steps=8)()
+
+    jobs = submit_all(engine, [submit_late, toy.pipeline(holds=9, steps=2)])
+    assert results(jobs) == [8.0, 2.0]
+    assert results(late) == [3.0]
+
+
+class TellsOfMemory:
+    """A device of 100 bytes, of which a row takes 10 and a forward 20."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def start(self) -> None:
+        pass
+
+    def needed(self) -> int:
+        return 20 + 10 * self.toy.batches[-1]
+
+    def free(self) -> int:
+        return 100
+
+
+def test_batches_keep_within_the_memory_that_is_left(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=64), TellsOfMemory(toy))
+    toy.fits = 8
+    assert results(submit_all(engine, [pipeline(toy, steps=3)])) == [3.0]
+    assert results([engine.submit(pipeline(toy, steps=6)) for _ in range(20)]) == [6.0] * 20
+    assert max(toy.batches) <= 7  # 92 bytes are 20 and 7.2 rows
+    engine.stop()
+
+
+def test_each_size_has_room_of_its_own(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=1))
+    order: list[str] = []
+    for _ in range(3):
+        engine.submit(pipeline(toy, steps=50, width=3, finish=lambda: order.append("long")), Workload(None, 1000, 50))
+    short = engine.submit(pipeline(toy, steps=4, width=4, finish=lambda: order.append("short")), Workload(None, 10, 4))
+    engine.start()
+    assert results([short]) == [4.0]
+    assert order == ["short"]
+    engine.stop()
+
+
+def test_what_cannot_end_in_time_is_refused_and_told_when_to_come_again(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=64))
+    engine.start()
+    assert results([engine.submit(pipeline(toy, steps=20), Workload(steps=20))]) == [20.0]
+    toy.gate.clear()
+    engine.submit(pipeline(toy, steps=20), Workload(steps=20))
+    backlog = engine.backlog_seconds()
+    assert backlog > 0
+    with pytest.raises(Overloaded) as refused:
+        engine.submit(pipeline(toy, steps=20), Workload(steps=20), seconds=backlog / 100)
+    assert refused.value.retry_after_seconds is not None
+    assert 0 < refused.value.retry_after_seconds <= 2 * backlog + 1e-6
+    toy.gate.set()
+    engine.stop()
+
+
+def test_how_long_a_request_will_take_is_told(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=64))
+    engine.start()
+    assert results([engine.submit(pipeline(toy, steps=20), Workload(steps=20))]) == [20.0]
+    toy.gate.clear()
+    short = engine.submit(pipeline(toy, steps=5), Workload(steps=5))
+    long = engine.submit(pipeline(toy, steps=50), Workload(steps=50))
+    assert 0 < engine.seconds_until_done(short) < engine.seconds_until_done(long)
+    toy.gate.set()
+    assert results([short, long]) == [5.0, 50.0]
+    assert engine.backlog_seconds() == 0
+    engine.stop()
+
+
 def test_out_of_memory_between_module_calls_is_told_as_such(engine: DiffusionEngine) -> None:
     def merge() -> None:
         raise torch.OutOfMemoryError("simulated")
@@ -412,6 +535,25 @@ def test_stopping_answers_everybody(toy: Toy) -> None:
         job.future.result(SECONDS)
     with pytest.raises(ModelUnavailable):
         engine.submit(pipeline(toy))
+
+
+def test_memory_is_back_at_its_baseline(engine: DiffusionEngine, toy: Toy) -> None:
+    """After a load of finished, failed and cancelled requests no tensor of theirs is left."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
+
+    engine.start()
+    assert results([engine.submit(pipeline(toy))]) == [4.0]
+    before = tensors()
+    jobs = [engine.submit(pipeline(toy, start=-1.0 if each % 5 == 0 else each)) for each in range(60)]
+    for job in jobs[::4]:
+        job.cancel()
+    for job in jobs:
+        job.future.exception(SECONDS)
+    assert results([engine.submit(pipeline(toy))]) == [4.0]
+    assert tensors() <= before
 
 
 @pytest.mark.parametrize("seed", range(20))

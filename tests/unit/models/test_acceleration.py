@@ -208,23 +208,38 @@ def test_what_visits_the_device_layer_by_layer(parity: Parity, case: Case, monke
     asked: dict[str, Any] = {}
 
     def enable(device: torch.device, use_stream: bool, **how: Any) -> None:
-        asked.update(device=device, use_stream=use_stream)
+        asked.update(device=device, use_stream=use_stream, **how)
         on_the_cpu(**how)
 
     monkeypatch.setattr(pipeline, "enable_group_offload", enable)
     accelerate(pipeline, Acceleration(group_offload=True), torch.device("cuda"))
-    assert asked == {"device": torch.device("cuda"), "use_stream": True}
+    assert asked == {
+        "device": torch.device("cuda"),
+        "use_stream": True,
+        "offload_type": "leaf_level",
+        "exclude_modules": "vae",
+    }
     check(parity, case, pipeline, changed=0)
 
 
 def test_compiled_blocks_of_sdxl_are_few(parity: Parity, graphs: list[torch.fx.GraphModule], tmp_path: Path) -> None:
-    pipeline = SDXL.load(compile=True, compile_cache=str(tmp_path))
+    """And all other options go with it."""
+    pipeline = SDXL.load(
+        compile=True,
+        compile_cache=str(tmp_path),
+        channels_last=True,
+        fuse_qkv=True,
+        quantization="int8_weight_only",
+        text_encoder_quantization="int8_weight_only",
+        vae_tiling=True,
+    )
+    assert parameters_are_ready(pipeline)
     probes = len(graphs)
     model = SDXL.model(pipeline)
     parity.alone(model, inputs(steps=1, skeleton=drawing(1)))
     parity.alone(model, inputs(steps=1, guidance_scale=1.0, skeleton=drawing(1)))
     assert len(graphs) - probes == 4  # blocks of two widths, for one row and for more, of UNet and ControlNet alike
-    check(parity, SDXL, pipeline, changed=1)
+    check(parity, SDXL, pipeline, changed=4, in_company=2)
     parity.alone(model, inputs(steps=1, width=128, height=96, prompt="a long prompt " * 60))
     assert len(graphs) - probes == 4
 
@@ -248,21 +263,6 @@ def test_what_was_compiled_is_kept_in_the_folder_that_is_configured(
     monkeypatch.setenv("HOME", str(tmp_path))
     accelerate(FLUX.load(), Acceleration(compile=True), torch.device("cpu"))
     assert cache_dir() == str(tmp_path / ".cache" / "easel" / "compiled")
-
-
-def test_all_at_once(parity: Parity, graphs: list[torch.fx.GraphModule], tmp_path: Path) -> None:
-    pipeline = SDXL.load(
-        compile=True,
-        compile_cache=str(tmp_path),
-        channels_last=True,
-        fuse_qkv=True,
-        quantization="int8_weight_only",
-        text_encoder_quantization="int8_weight_only",
-        vae_tiling=True,
-    )
-    assert parameters_are_ready(pipeline)
-    check(parity, SDXL, pipeline, changed=4, in_company=2)
-    assert len(graphs) > 1
 
 
 @pytest.mark.parametrize(

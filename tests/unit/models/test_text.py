@@ -10,10 +10,10 @@ import torch
 from diffusers import FluxPipeline, StableDiffusionXLPipeline
 
 from config.schema import ModelConfig, Weights
-from deployments.engine.workload import Role
 from deployments.engine.collate import MergeRules, ModuleCall, run_merged
 from deployments.engine.coroutine import Coroutine
 from deployments.engine.shared_module import share
+from deployments.engine.workload import Role
 from deployments.errors import TooLarge
 from deployments.models.loading import load_pipeline
 from deployments.models.merging import TEXT_ENCODER_METHODS

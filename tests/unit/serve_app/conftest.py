@@ -43,7 +43,7 @@ SMALL = ModelRoute(
 
 
 class FakeBackend:
-    """Records what it is asked; a test sets `failure`, `failing_seed`, `states` or `current` to steer it."""
+    """Records what it is asked; a test sets `current`, `failure`, `durations` and the like to steer it."""
 
     def __init__(self) -> None:
         self.images_router = APIRouter()
@@ -64,6 +64,9 @@ class FakeBackend:
         self.store_failure: Exception | None = None
         self.pose_failure: Exception | None = None
         self.refusal: Exception | None = None  # of a stream, before its first step
+        self.durations: dict[int, tuple[float, float]] = {}  # of waiting and making the picture of a seed
+        self.waiting: tuple[float | None, ...] = ()  # seconds left, each time that a stream tells before it runs
+        self.seconds_a_step: float | None = None
         self.failing_seed: int | None = None  # None: every seed fails with `failure`, and the others never end
         self.cancelled: list[int] = []
 
@@ -81,6 +84,7 @@ class FakeBackend:
             except asyncio.CancelledError:
                 self.cancelled.append(request.seed)
                 raise
+        queue_seconds, inference_seconds = self.durations.get(request.seed, (0.0, 0.1))
         return ImageResult(
             image=self.picture_of(request),
             output_format=request.output_format,
@@ -89,8 +93,8 @@ class FakeBackend:
             seed=request.seed,
             steps=request.steps or 4,
             guidance_scale=request.guidance_scale or 5.0,
-            queue_seconds=0.0,
-            inference_seconds=0.1,
+            queue_seconds=queue_seconds,
+            inference_seconds=inference_seconds,
         )
 
     async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
@@ -99,9 +103,16 @@ class FakeBackend:
             if self.refusal:
                 raise self.refusal
             steps = request.steps or 4
+            for seconds_left in self.waiting:
+                yield Progress(step=0, steps=steps, is_waiting=True, seconds_left=seconds_left)
             for step in range(steps + 1):
                 shown = 0 < step <= request.partial_images
-                yield Progress(step=step, steps=steps, preview=f"preview {step}".encode() if shown else None)
+                yield Progress(
+                    step=step,
+                    steps=steps,
+                    seconds_left=None if self.seconds_a_step is None else (steps - step) * self.seconds_a_step,
+                    preview=f"preview {step}".encode() if shown else None,
+                )
             yield await self.generate(route, request)
         finally:
             self.closed_streams += 1

@@ -25,6 +25,7 @@ EXPECTED = {
     "ImageRejected": (415, "invalid_request_error"),
     "TooLarge": (413, "invalid_request_error"),
     "NotFound": (404, "invalid_request_error"),
+    "Unauthorized": (401, "invalid_request_error"),
     "Forbidden": (403, "invalid_request_error"),
     "Expired": (410, "invalid_request_error"),
     "Unavailable": (503, "service_unavailable_error"),
@@ -50,6 +51,7 @@ def test_every_class_of_the_tree_has_its_status_and_shape(kind: type[EaselError]
         "error": {"message": "What happened.", "type": type_name, "param": "size", "code": kind.default_code}
     }
     assert ("retry-after" in response.headers) == (status == 503)
+    assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     assert response.headers.get("x-should-retry") == ("false" if kind.__name__ in NOT_WORTH_ANOTHER_TRY else None)
 
 

@@ -13,6 +13,7 @@ import pytest
 from config.schema import IngressSettings, ModelRoute
 from deployments.errors import EaselError, ImageRejected, InvalidRequest, ModelUnavailable, NotFound, TooLarge
 from deployments.types import MAX_SEED, ImageResult, Person, PoseSource, Progress
+from serve_app.auth import Caller
 from serve_app.orders import Order, accept, complete, stream
 from tests.unit.serve_app.samples import photo, read_into
 
@@ -26,6 +27,7 @@ SCHNELL, FILL = "black-forest-labs/FLUX.1-schnell", "black-forest-labs/FLUX.1-Fi
 PEOPLE = (Person(body=((0.5, 0.5), *[None] * 17)),)
 JOINTS = PoseSource(people=PEOPLE)
 DRAWING = PoseSource(drawing=photo(96, 64))
+CALLER = Caller("theirs", weight=2.5, priority=-1)
 
 
 def order(**changed: Any) -> Order:
@@ -34,10 +36,10 @@ def order(**changed: Any) -> Order:
 
 async def test_a_mask_is_looked_at_before_anything_is_queued(backend: FakeBackend) -> None:
     with pytest.raises(InvalidRequest, match="as large as the image") as refused:
-        await accept(order(image=photo(96, 64), mask=photo(64, 96)), backend, "mine")
+        await accept(order(image=photo(96, 64), mask=photo(64, 96)), backend, "mine", CALLER)
     assert refused.value.param == "mask"
     with pytest.raises(ImageRejected) as rejected:
-        await accept(order(image=photo(), mask=b"no picture"), backend, "mine")
+        await accept(order(image=photo(), mask=b"no picture"), backend, "mine", CALLER)
     assert rejected.value.param == "mask"
 
 
@@ -56,12 +58,13 @@ async def test_everything_asked_for_is_in_the_request(backend: FakeBackend) -> N
         "partial_images": 2,
     }
     before = time.time()
-    accepted = await accept(order(**asked, size=(512, 256)), backend, "mine")
+    accepted = await accept(order(**asked, size=(512, 256)), backend, "mine", CALLER)
     (request,) = accepted.requests
     assert {name: getattr(request, name) for name in asked} == asked
     assert (request.request_id, request.model, request.prompt, request.seed) == ("mine", SDXL, "otter", 1)
     assert (request.width, request.height, request.pose) == (512, 256, None)
     assert before + 240 <= request.standing.deadline <= time.time() + 240
+    assert (request.standing.caller, request.standing.weight, request.standing.priority) == ("theirs", 2.5, -1)
     assert (accepted.route.name, accepted.skeleton) == (SDXL, None)
 
 
@@ -72,12 +75,12 @@ def test_what_a_person_wrote_or_drew_is_not_shown() -> None:
 
 class TestSeeds:
     async def test_follow_one_another_and_wrap_around(self, backend: FakeBackend) -> None:
-        requests = (await accept(order(seed=MAX_SEED, count=3), backend, "r")).requests
+        requests = (await accept(order(seed=MAX_SEED, count=3), backend, "r", CALLER)).requests
         assert [request.seed for request in requests] == [MAX_SEED, 0, 1]
         assert [request.request_id for request in requests] == ["r", "r-1", "r-2"]
 
     async def test_are_drawn_where_none_is_asked_for(self, backend: FakeBackend) -> None:
-        seeds = [(await accept(order(seed=None), backend, "r")).requests[0].seed for _ in range(8)]
+        seeds = [(await accept(order(seed=None), backend, "r", CALLER)).requests[0].seed for _ in range(8)]
         assert len(set(seeds)) == 8
         assert 2**16 < max(seeds) <= MAX_SEED
 
@@ -93,13 +96,13 @@ class TestSeeds:
 async def test_pictures_have_at_most_so_many_bytes(changed: dict[str, Any], param: str, backend: FakeBackend) -> None:
     backend.current = backend.current.model_copy(update={"max_image_bytes": 100})
     with pytest.raises(TooLarge, match=f"^{param}: at most 100 bytes") as refused:
-        await accept(order(**changed), backend, "r")
+        await accept(order(**changed), backend, "r", CALLER)
     assert refused.value.param == param
 
 
 async def test_a_picture_of_just_so_many_bytes_is_taken(backend: FakeBackend) -> None:
     backend.current = backend.current.model_copy(update={"max_image_bytes": len(photo())})
-    assert (await accept(order(image=photo(), mask=photo()), backend, "r")).requests
+    assert (await accept(order(image=photo(), mask=photo()), backend, "r", CALLER)).requests
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ async def test_what_is_no_picture_is_refused_whatever_the_size(
     param: str, changed: dict[str, Any], backend: FakeBackend
 ) -> None:
     with pytest.raises(ImageRejected) as refused:
-        await accept(order(**changed, size=(512, 512)), backend, "r")
+        await accept(order(**changed, size=(512, 512)), backend, "r", CALLER)
     assert refused.value.param == param
     assert backend.poses == []
 
@@ -128,7 +131,7 @@ class TestCapabilities:
         ],
     )
     async def test_that_a_model_has(self, model: str, changed: dict[str, Any], backend: FakeBackend) -> None:
-        (request,) = (await accept(order(model=model.upper(), **changed), backend, "r")).requests
+        (request,) = (await accept(order(model=model.upper(), **changed), backend, "r", CALLER)).requests
         assert (request.model, request.image, request.mask) == (model, changed.get("image"), changed.get("mask"))
 
     @pytest.mark.parametrize(
@@ -143,15 +146,15 @@ class TestCapabilities:
         self, model: str, changed: dict[str, Any], does: str, backend: FakeBackend
     ) -> None:
         with pytest.raises(InvalidRequest) as refused:
-            await accept(order(model=model, **changed), backend, "r")
+            await accept(order(model=model, **changed), backend, "r", CALLER)
         assert (refused.value.code, refused.value.param) == ("unsupported_capability", "model")
         assert refused.value.message == f"{model} does not do {does}"
 
     async def test_steps_and_names_are_checked(self, backend: FakeBackend) -> None:
         with pytest.raises(InvalidRequest, match="1 to 10 steps"):
-            await accept(order(model="small", steps=11), backend, "r")
+            await accept(order(model="small", steps=11), backend, "r", CALLER)
         with pytest.raises(NotFound):
-            await accept(order(model="none"), backend, "r")
+            await accept(order(model="none"), backend, "r", CALLER)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +177,7 @@ class TestCapabilities:
     ],
 )
 async def test_size(changed: dict[str, Any], size: tuple[int, int], backend: FakeBackend) -> None:
-    (request,) = (await accept(order(**changed), backend, "r")).requests
+    (request,) = (await accept(order(**changed), backend, "r", CALLER)).requests
     assert (request.width, request.height) == size
 
 
@@ -190,7 +193,7 @@ async def test_size(changed: dict[str, Any], size: tuple[int, int], backend: Fak
 )
 async def test_size_that_the_model_cannot_make(changed: dict[str, Any], param: str, backend: FakeBackend) -> None:
     with pytest.raises(InvalidRequest, match="aspect of at most 4:1") as refused:
-        await accept(order(**changed), backend, "r")
+        await accept(order(**changed), backend, "r", CALLER)
     assert refused.value.param == param
     assert backend.poses == []
 
@@ -216,7 +219,7 @@ class TestPose:
     async def test_is_drawn_and_guides(self, changed: dict[str, Any], source: PoseSource, backend: FakeBackend) -> None:
         unused = {"mask": photo(), "strength": 0.5}
         asked = order(**changed, **unused, size=(128, 64), pose_strength=0.7, pose_end=0.4)
-        accepted = await accept(asked, backend, "r")
+        accepted = await accept(asked, backend, "r", CALLER)
         assert backend.poses == [(source, 128, 64)]
         (request,) = accepted.requests
         assert (accepted.route.name, request.model) == (POSE, POSE)
@@ -227,27 +230,27 @@ class TestPose:
         assert accepted.skeleton.people == backend.people
 
     async def test_is_drawn_once_for_several_pictures(self, backend: FakeBackend) -> None:
-        requests = (await accept(order(pose=JOINTS, count=3), backend, "r")).requests
+        requests = (await accept(order(pose=JOINTS, count=3), backend, "r", CALLER)).requests
         assert len(backend.poses) == 1
         assert len(requests) == 3
         assert len({id(request.pose) for request in requests}) == 1
 
     async def test_without_one_the_pose_model_makes_pictures_from_text(self, backend: FakeBackend) -> None:
-        accepted = await accept(order(model=POSE), backend, "r")
+        accepted = await accept(order(model=POSE), backend, "r", CALLER)
         assert (accepted.skeleton, accepted.requests[0].pose, backend.poses) == (None, None, [])
 
     @pytest.mark.parametrize("model", [SCHNELL, FILL])
     @pytest.mark.parametrize("changed", [{"wants_pose": True, "image": photo()}, {"pose": JOINTS}])
     async def test_is_followed_by_sdxl_alone(self, model: str, changed: dict[str, Any], backend: FakeBackend) -> None:
         with pytest.raises(InvalidRequest, match=f"^{model} does not follow poses") as refused:
-            await accept(order(model=model, **changed), backend, "r")
+            await accept(order(model=model, **changed), backend, "r", CALLER)
         assert (refused.value.code, refused.value.param) == ("unsupported_capability", "model")
 
     async def test_is_refused_where_the_service_has_no_pose_model(self, backend: FakeBackend) -> None:
         route = ModelRoute(name=SDXL, application="sdxl", family="sdxl")
         backend.current = IngressSettings(models=(route,), default_model=SDXL)
         with pytest.raises(InvalidRequest, match="does not follow poses"):
-            await accept(order(pose=JOINTS), backend, "r")
+            await accept(order(pose=JOINTS), backend, "r", CALLER)
 
     @pytest.mark.parametrize(
         "failure",
@@ -256,7 +259,7 @@ class TestPose:
     async def test_that_is_not_found_is_told(self, failure: EaselError, backend: FakeBackend) -> None:
         backend.pose_failure = failure
         with pytest.raises(type(failure)) as refused:
-            await accept(order(wants_pose=True, image=photo()), backend, "r")
+            await accept(order(wants_pose=True, image=photo()), backend, "r", CALLER)
         assert refused.value is failure
 
 
@@ -274,14 +277,14 @@ class TestPose:
 async def test_fields_without_meaning_are_known(
     changed: dict[str, Any], useless: set[str], backend: FakeBackend
 ) -> None:
-    told = (await accept(order(**changed), backend, "r")).useless
+    told = (await accept(order(**changed), backend, "r", CALLER)).useless
     assert set(told) == useless
     assert len(told) == len(useless)
 
 
 class TestComplete:
     async def test_gives_the_pictures_in_the_order_of_their_seeds(self, backend: FakeBackend) -> None:
-        accepted = await accept(order(count=3), backend, "r")
+        accepted = await accept(order(count=3), backend, "r", CALLER)
         results = await complete(accepted, backend)
         assert [result.seed for result in results] == [1, 2, 3]
         assert [result.image for result in results] == [backend.picture_of(request) for request in accepted.requests]
@@ -290,12 +293,12 @@ class TestComplete:
     async def test_that_fails_for_one_picture_cancels_the_others(self, backend: FakeBackend) -> None:
         backend.failure, backend.failing_seed = ModelUnavailable("gone"), 2
         with pytest.raises(ModelUnavailable):
-            await complete(await accept(order(count=3), backend, "r"), backend)
+            await complete(await accept(order(count=3), backend, "r", CALLER), backend)
         assert sorted(backend.cancelled) == [1, 3]
 
     async def test_that_is_cancelled_cancels_all(self, backend: FakeBackend) -> None:
         backend.failing_seed = 99
-        work = asyncio.create_task(complete(await accept(order(count=2), backend, "r"), backend))
+        work = asyncio.create_task(complete(await accept(order(count=2), backend, "r", CALLER), backend))
         while len(backend.requests) < 2:
             await asyncio.sleep(0)
         work.cancel()
@@ -306,7 +309,7 @@ class TestComplete:
 
 class TestStream:
     async def test_tells_of_every_picture_and_ends_with_the_last(self, backend: FakeBackend) -> None:
-        accepted = await accept(order(count=2, steps=2, partial_images=1), backend, "r")
+        accepted = await accept(order(count=2, steps=2, partial_images=1), backend, "r", CALLER)
         events = [event async for event in stream(accepted, backend)]
         for index, request in enumerate(accepted.requests):
             *steps, result = [event for of, event in events if of == index]
@@ -324,7 +327,7 @@ class TestStream:
         self, backend: FakeBackend, caplog: pytest.LogCaptureFixture
     ) -> None:
         backend.failing_seed = 99  # no picture is ever finished
-        async with aclosing(stream(await accept(order(count=2), backend, "r"), backend)) as events:
+        async with aclosing(stream(await accept(order(count=2), backend, "r", CALLER), backend)) as events:
             await anext(events)
         assert backend.closed_streams == 2
         gc.collect()  # asyncio logs what nobody looked at
@@ -332,7 +335,7 @@ class TestStream:
 
     async def test_that_is_cancelled_closes_those_of_the_backend(self, backend: FakeBackend) -> None:
         async def read() -> None:
-            async with aclosing(stream(await accept(order(count=2), backend, "r"), backend)) as events:
+            async with aclosing(stream(await accept(order(count=2), backend, "r", CALLER), backend)) as events:
                 async for _ in events:
                     pass
 
@@ -348,7 +351,7 @@ class TestStream:
     async def test_that_fails_tells_what_was_before_and_cancels_the_other_pictures(self, backend: FakeBackend) -> None:
         backend.failure, backend.failing_seed = ModelUnavailable("gone"), 2
         events: list[object] = []
-        accepted = await accept(order(count=2, steps=1), backend, "r")
+        accepted = await accept(order(count=2, steps=1), backend, "r", CALLER)
         with pytest.raises(ModelUnavailable):
             await read_into(events, stream(accepted, backend))
         assert (1, Progress(step=1, steps=1)) in events

@@ -1,0 +1,101 @@
+"""A model's replicas come and go with the seconds of work that wait for them."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from PIL import Image
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from config.schema import ModelConfig
+from deployments.diffusion import Diffusion
+from deployments.types import ImageRequest, Standing
+
+if TYPE_CHECKING:
+    from tests.conftest import LiveService
+
+LOCAL = Path(__file__).resolve().parents[2] / "config" / "local.yaml"
+SECONDS = 120  # for what takes a fifth of it on an idle machine
+SEEDS = itertools.count()  # equal requests would be one
+
+
+@pytest.fixture
+def model(service: LiveService) -> Iterator[DeploymentHandle]:
+    """One more application of the small model, without a replica, and in a hurry in all it does about that."""
+    application = next(one for one in yaml.safe_load(LOCAL.read_text())["applications"] if one["name"] == "sdxl")
+    settings = application["deployments"][0]
+    policy = {**settings["autoscaling_config"]["policy"], "policy_kwargs": {"target_backlog_seconds": 0.5}}
+    deployment = serve.deployment(
+        Diffusion,
+        name="Diffusion",
+        ray_actor_options={"num_cpus": 0.1},
+        user_config=settings["user_config"],
+        max_ongoing_requests=64,
+        graceful_shutdown_wait_loop_s=0.5,
+        autoscaling_config={
+            "min_replicas": 0,
+            "max_replicas": 2,
+            "metrics_interval_s": 0.2,
+            "look_back_period_s": 1,
+            "upscale_delay_s": 0,
+            "downscale_delay_s": 1,
+            "policy": policy,
+        },
+    )
+    config = ModelConfig.model_validate(application["args"] | {"warm_up_sizes": []})
+    yield serve.run(deployment.bind(config), name="elastic", route_prefix=None)
+    serve.delete("elastic")
+
+
+def replicas() -> int:
+    deployment = serve.status().applications["elastic"].deployments["Diffusion"]
+    return int(deployment.replica_states.get("RUNNING", 0))
+
+
+def wait_until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def paint(model: DeploymentHandle) -> None:
+    """One request of some seconds, which must be answered with its picture."""
+    request = ImageRequest(
+        request_id="test",
+        model="elastic",
+        prompt="a red circle on a blue background",
+        width=64,
+        height=64,
+        steps=100,
+        seed=next(SEEDS),
+        standing=Standing(deadline=time.time() + SECONDS),
+    )
+    result = model.generate.remote(request).result(timeout_s=SECONDS)
+    assert result.seed == request.seed
+    assert Image.open(io.BytesIO(result.image)).size == (64, 64)
+
+
+@pytest.mark.filterwarnings("ignore:The `metrics_interval_s` field:DeprecationWarning")  # which nothing replaces yet
+def test_replicas_come_with_the_backlog_and_go_with_it(model: DeploymentHandle) -> None:
+    assert replicas() == 0
+
+    paint(model)  # its cost is unknown and its replica stays for it
+
+    def paint_until_there_are_two() -> None:
+        wait_until(lambda: paint(model) is None and replicas() == 2)
+
+    with ThreadPoolExecutor(3) as clients:
+        for client in [clients.submit(paint_until_there_are_two) for _ in range(3)]:
+            client.result()
+
+    wait_until(lambda: replicas() == 0)
