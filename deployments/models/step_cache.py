@@ -29,11 +29,10 @@ _MEMORIES = "step_memories"
 
 
 class _Added(NamedTuple):
-    """To one row, in a step that ran all blocks."""
+    """To the picture of one row, in a step that ran all blocks."""
 
-    picture_by_first: Tensor
-    text_by_rest: Tensor
-    picture_by_rest: Tensor
+    by_first: Tensor
+    by_rest: Tensor
 
 
 class StepMemory:
@@ -90,20 +89,19 @@ class StepCachedBlocks(nn.Module):
         unlike = self._unlike(memories, by_first)
         if unlike:
             rows = torch.tensor(unlike, device=picture.device)
-            run_text, run_picture = self._run_rest(text[rows], picture[rows], temb[rows], common)
-            for row, its_text, its_picture in zip(unlike, run_text, run_picture, strict=True):
+            _, run = self._run_rest(text[rows], picture[rows], temb[rows], common)
+            for row, its_picture in zip(unlike, run, strict=True):
                 # Each a tensor of its own: a view would keep the rows of the whole batch in memory.
-                memories[row].last = _Added(by_first[row].clone(), its_text - text[row], its_picture - picture[row])
-        added = [memory.last for memory in memories if memory.last is not None]  # by now, all of them
-        text = text + torch.stack([last.text_by_rest for last in added])
-        picture = picture + torch.stack([last.picture_by_rest for last in added])
+                memories[row].last = _Added(by_first[row].clone(), its_picture - picture[row])
+        added = [memory.last.by_rest for memory in memories if memory.last is not None]  # by now, all of them
+        picture = picture + torch.stack(added)
         if unlike:  # these to the bit
-            text, picture = text.index_copy(0, rows, run_text), picture.index_copy(0, rows, run_picture)
-        return text, picture
+            picture = picture.index_copy(0, rows, run)
+        return text, picture  # nothing reads the text after the last block
 
     def _unlike(self, memories: Sequence[StepMemory], by_first: Tensor) -> list[int]:
         """The rows that have nothing to reuse. Waits for the device, once in a forward."""
-        known = {row: memory.last.picture_by_first for row, memory in enumerate(memories) if memory.last is not None}
+        known = {row: memory.last.by_first for row, memory in enumerate(memories) if memory.last is not None}
         if not known:
             return list(range(len(memories)))
         before, now = torch.stack(list(known.values())), by_first[list(known)]

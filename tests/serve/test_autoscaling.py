@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.conftest import LiveService
 
 LOCAL = Path(__file__).resolve().parents[2] / "config" / "local.yaml"
-SECONDS = 120  # for what takes a fifth of it on an idle machine
+SECONDS = 120  # for what takes a tenth of it on an idle machine
+CLIENTS = 3
 SEEDS = itertools.count()  # equal requests would be one
 
 
@@ -38,7 +39,7 @@ def model(service: LiveService) -> Iterator[DeploymentHandle]:
         Diffusion,
         name="Diffusion",
         ray_actor_options={"num_cpus": 0.1},
-        user_config=settings["user_config"],
+        user_config=settings["user_config"] | {"batching": {"max_running": 1}},  # so that the others' work waits
         max_ongoing_requests=64,
         graceful_shutdown_wait_loop_s=0.5,
         autoscaling_config={
@@ -61,11 +62,11 @@ def replicas() -> int:
     return int(deployment.replica_states.get("RUNNING", 0))
 
 
-def wait_until(met: Callable[[], bool]) -> None:
+def until(met: Callable[[], bool], meanwhile: Callable[[], object]) -> None:
     deadline = time.monotonic() + SECONDS
     while not met():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        meanwhile()
 
 
 def paint(model: DeploymentHandle) -> None:
@@ -88,14 +89,9 @@ def paint(model: DeploymentHandle) -> None:
 @pytest.mark.filterwarnings("ignore:The `metrics_interval_s` field:DeprecationWarning")  # which nothing replaces yet
 def test_replicas_come_with_the_backlog_and_go_with_it(model: DeploymentHandle) -> None:
     assert replicas() == 0
-
-    paint(model)  # its cost is unknown and its replica stays for it
-
-    def paint_until_there_are_two() -> None:
-        wait_until(lambda: paint(model) is None and replicas() == 2)
-
-    with ThreadPoolExecutor(3) as clients:
-        for client in [clients.submit(paint_until_there_are_two) for _ in range(3)]:
-            client.result()
-
-    wait_until(lambda: replicas() == 0)
+    paint(model)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(until, lambda: replicas() == 2, lambda: paint(model)) for _ in range(CLIENTS)]
+    for client in clients:
+        client.result()
+    until(lambda: replicas() == 0, lambda: time.sleep(0.1))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from config import schema
 from config.schema import (
     Acceleration,
+    ApiKey,
     Batching,
     ImageStoreConfig,
     IngressConfig,
@@ -26,6 +27,7 @@ from config.schema import (
 )
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SHA256 = COMMIT + "89abcdef0123456789abcdef"
 MODELS = [model for _, model in inspect.getmembers(schema, inspect.isclass) if issubclass(model, BaseModel)]
 OURS = [model for model in MODELS if model.__module__ == schema.__name__]
 
@@ -127,6 +129,31 @@ def test_the_default_model_is_a_name_or_alias_without_case(default: str) -> None
     assert IngressSettings.model_validate({"models": models, "default_model": default}).default_model == default
 
 
+def keys(*keys: dict[str, Any]) -> dict[str, Any]:
+    return {"models": routes({"name": "paint"}), "default_model": "paint", "keys": [*keys]}
+
+
+def test_there_is_no_key_by_default_and_nobody_is_trusted() -> None:
+    assert IngressSettings.model_validate(keys()).keys == ()
+    (key,) = IngressSettings.model_validate(keys({"name": "a", "sha256": SHA256})).keys
+    assert (key.weight, key.may_prioritize) == (1.0, False)
+
+
+def test_keys_are_told_apart() -> None:
+    first, second = {"name": "a", "sha256": SHA256}, {"name": "b", "sha256": SHA256[::-1]}
+    assert len(IngressSettings.model_validate(keys(first, second)).keys) == 2
+    assert "keys: 'a' names two keys" in mistake(IngressSettings, keys(first, {**second, "name": "a"}))[1]
+    assert "keys: 'a' and 'b' have the same key" in mistake(IngressSettings, keys(first, {**first, "name": "b"}))[1]
+
+
+@pytest.mark.parametrize("wrong", [{"sha256": "sk-secret"}, {"sha256": ["sk-secret"]}, {"key": "sk-secret"}])
+def test_a_key_in_the_place_of_its_hash_is_not_shown(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        IngressSettings.model_validate(keys({"name": "a", **wrong}))
+    assert "keys.0" in str(refused.value)
+    assert "secret" not in str(refused.value) + repr(refused.value)
+
+
 def test_an_ingress_without_models_is_refused() -> None:
     with pytest.raises(ValidationError, match="models"):
         IngressSettings.model_validate({"models": [], "default_model": "paint"})
@@ -178,6 +205,14 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
         (ModelRoute, "application", ["a"], [""]),
         (IngressSettings, "public_url", ["https://easel.test/base", None], ["easel.test", "ftp://easel.test"]),
         (IngressSettings, "deadline_seconds", [0.1], [0]),
+        (ApiKey, "name", ["a", "a" * 64], ["", "a" * 65, None]),
+        (
+            ApiKey,
+            "sha256",
+            ["0" * 64, SHA256],
+            [SHA256.upper(), SHA256[1:], f"{SHA256}0", f"{SHA256}\n", "sk-key", None],
+        ),
+        (ApiKey, "weight", [0.01, 100], [0, 0.009, 101, -1, float("nan"), None]),
         (ModelSettings, "watchdog_seconds", [0.1], [0]),
         (ImageStoreConfig, "url", ["memory://x"], [""]),
         (ImageStoreConfig, "lifetime_seconds", [1], [0, 0.5]),

@@ -228,10 +228,11 @@ def wait_until_empty(memories: weakref.WeakSet[StepMemory]) -> None:
 
 
 class Growing(nn.Module):
-    """A block that adds half of the picture to the text, and to the picture itself."""
+    """A block that adds half of the picture to the text, and as much or more to the picture itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, factor: float = 1.5) -> None:
         super().__init__()
+        self.factor = factor
         self.rows: list[int] = []
         self.fails = False
 
@@ -249,7 +250,7 @@ class Growing(nn.Module):
         if self.fails:
             raise RuntimeError
         self.rows.append(len(hidden_states))
-        return encoder_hidden_states + hidden_states.mean(1, keepdim=True) / 2, hidden_states * 1.5
+        return encoder_hidden_states + hidden_states.mean(1, keepdim=True) / 2, hidden_states * self.factor
 
 
 def step(blocks: StepCachedBlocks, values: Sequence[float], memories: Sequence[StepMemory]) -> list[float]:
@@ -276,6 +277,15 @@ def test_each_row_is_decided_alone() -> None:
     assert step(blocks, [8.9, 12.0], [still, moving]) == pytest.approx([8.9 * 2.25, 27.0])
     assert blocks.rest[0].rows == [2, 1, 1]
     assert blocks.first.rows == [2, 2, 2]
+
+
+def test_what_is_run_is_what_it_was_to_the_bit() -> None:
+    blocks = StepCachedBlocks([Growing(), Growing(1.1)], threshold=0.1)  # of which an added part is rounded
+    picture, text, temb = torch.rand(4, 16, 8), torch.rand(4, 3, 8), torch.rand(4, 5)
+    _, without = blocks(picture, text, temb, None, None)
+    memories = RowObjects(StepMemory() for _ in range(4))
+    _, remembered = blocks(picture, text, temb, None, {"step_memories": memories})
+    assert torch.equal(remembered, without)
 
 
 def test_what_failed_is_not_remembered() -> None:

@@ -80,7 +80,7 @@ class TestKey:
                 if path not in OPEN:
                     assert_no_access(response)
 
-    @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz", "/readyz", "/swagger/swagger-ui.css"])
+    @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz", "/readyz"])
     async def test_is_not_needed_to_look_around(
         self, path: str, client: httpx.AsyncClient, guarded: FakeBackend
     ) -> None:
@@ -101,7 +101,6 @@ class TestKey:
             assert (await client.get("/images/a.png")).json() == "a.png"
             assert (await client.get("/v1/models")).status_code == 401
 
-    @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
     @pytest.mark.parametrize(
         "value",
         [
@@ -115,11 +114,11 @@ class TestKey:
             basic("", KEY).replace("Basic", "basic"),
         ],
     )
-    async def test_opens(self, name: str, value: str | bytes, client: httpx.AsyncClient, guarded: FakeBackend) -> None:
-        headers = {name.encode(): value if isinstance(value, bytes) else value.encode()}
-        assert (await client.get("/v1/models", headers=headers)).status_code == 200
+    async def test_opens(self, value: str | bytes, client: httpx.AsyncClient, guarded: FakeBackend) -> None:
+        for name in (b"Authorization", b"authorization", b"AUTHORIZATION"):
+            headers = {name: value if isinstance(value, bytes) else value.encode()}
+            assert (await client.get("/v1/models", headers=headers)).status_code == 200
 
-    @pytest.mark.parametrize("url", PICTURES)
     @pytest.mark.parametrize(
         "value",
         [
@@ -143,10 +142,11 @@ class TestKey:
         ],
     )
     async def test_that_is_wrong_opens_nothing(
-        self, url: str, value: str | bytes, client: httpx.AsyncClient, guarded: FakeBackend
+        self, value: str | bytes, client: httpx.AsyncClient, guarded: FakeBackend
     ) -> None:
         headers = {b"authorization": value if isinstance(value, bytes) else value.encode()}
-        assert_no_access(await client.post(url, json=BODIES[url], headers=headers))
+        for url in PICTURES:
+            assert_no_access(await client.post(url, json=BODIES[url], headers=headers))
         assert guarded.requests == []
 
     @pytest.mark.parametrize("url", PICTURES)

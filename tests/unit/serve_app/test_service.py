@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -255,6 +256,17 @@ class TestSettings:
         assert service.settings().deadline_seconds == 240
         service.configure({**SETTINGS, "deadline_seconds": 9})
         assert service.settings().deadline_seconds == 9
+
+    def test_without_keys_are_told_once_whenever_the_service_is_opened(
+        self, service: Service, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "ray.serve")
+        keys = {"keys": [{"name": "a", "sha256": "0" * 64}]}
+        told = []
+        for settings in (keys, {}, {"deadline_seconds": 9}, keys, {"keys": []}):
+            service.configure({**SETTINGS, **settings})
+            told.append(caplog.text.count("No API keys are configured: whoever reaches this service may use it."))
+        assert told == [0, 1, 1, 1, 2]
 
     @pytest.mark.parametrize("wrong", [{}, {**SETTINGS, "default_model": "x"}, {**SETTINGS, "modles": []}])
     def test_with_a_mistake_raise_and_keep_the_old(self, service: Service, wrong: dict[str, Any]) -> None:

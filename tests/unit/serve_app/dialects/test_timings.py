@@ -89,12 +89,10 @@ class TestStream:
 
 
 @pytest.mark.parametrize("url", COUNTS)
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("said", "sent"), [(0.0, "1"), (12.0, "12"), (12.01, "13"), (59.5, "60"), (400.0, "60")])
-async def test_a_refusal_says_what_the_engine_said(
-    said: float, sent: str, stream: bool, url: str, client: httpx.AsyncClient, backend: FakeBackend
-) -> None:
-    backend.refusal = backend.failure = Overloaded("Full.", retry_after_seconds=said)
-    response = await client.post(url, json=body(url, stream=stream))
-    assert (response.status_code, response.headers["retry-after"]) == (503, sent)
-    assert header(response, "queue") is header(response, "eta") is None
+async def test_a_refusal_says_what_the_engine_said(url: str, client: httpx.AsyncClient, backend: FakeBackend) -> None:
+    for said, sent in ((0.0, "1"), (12.0, "12"), (12.01, "13"), (59.5, "60"), (400.0, "60")):
+        backend.refusal = backend.failure = Overloaded("Full.", retry_after_seconds=said)
+        for stream in (False, True):
+            response = await client.post(url, json=body(url, stream=stream))
+            assert (response.status_code, response.headers["retry-after"]) == (503, sent)
+            assert header(response, "queue") is header(response, "eta") is None
