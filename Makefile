@@ -1,8 +1,9 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients serve test test-fast lint format lock clean bench
+.PHONY: help install install-dev install-clients install-peers serve test test-fast lint format lock clean bench
 
 CONFIG ?= config/local.yaml
+BENCHMARKS ?= batching png overhead serving footprint
 BIN := .venv/bin
 
 help: ## list the commands
@@ -27,8 +28,8 @@ format: install-dev ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: install ## run the benchmarks; each prints its ratio last
-	$(BIN)/python -m benchmarks.batching
+bench: install-peers ## run the benchmarks, or some (BENCHMARKS="batching png"); each prints its ratios last
+	@for name in $(BENCHMARKS); do printf '\n== %s\n' $$name; $(BIN)/python -m benchmarks.$$name || exit; done
 
 lock: ## write the lock files anew (OPTIONS=--upgrade for newer packages)
 	@scripts/lock.sh $(OPTIONS)
@@ -42,6 +43,9 @@ install-dev:
 install-clients: install-dev
 	@scripts/install-clients.sh
 
+install-peers: install-dev
+	@scripts/install-peers.sh
+
 clean: ## delete what was installed and cached here (not the models in ~/.cache/easel)
-	rm -rf .venv .venv-clients .tools tests/clients/javascript/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-clients .venv-peers .tools tests/clients/javascript/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,8 @@ MODELS: dict[str, type[DiffusionModel]] = {
     "flux-fill": FluxFill,
 }
 
+_numbers = itertools.count()  # no two requests are alike: some of those would be made once
+
 Painter = Callable[[Sequence[GenerationInputs]], None]
 
 
@@ -46,15 +49,15 @@ def small(family: str, device: torch.device) -> Any:
 
 
 def inputs(family: str, size: int, steps: int, count: int) -> list[GenerationInputs]:
-    """Requests for `count` pictures that can share every forward. Those of SDXL are guided: two rows each."""
+    """New requests for `count` pictures that can share every forward. Those of SDXL are guided: two rows each."""
     picture = Image.effect_noise((size, size), 64).convert("RGB")
     return [
         GenerationInputs(
-            prompt="a red circle on a blue background",
+            prompt=f"a red circle on a blue background {number}",
             negative_prompt="blurry",
             width=size,
             height=size,
-            seed=seed,
+            seed=number,
             steps=steps,
             guidance_scale=8.0,
             scheduler="default",
@@ -62,7 +65,7 @@ def inputs(family: str, size: int, steps: int, count: int) -> list[GenerationInp
             mask=Image.new("L", (size, size), 255) if family == "flux-fill" else None,
             skeleton=picture if family == "sdxl-pose" else None,
         )
-        for seed in range(count)
+        for number in itertools.islice(_numbers, count)
     ]
 
 

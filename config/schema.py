@@ -238,7 +238,9 @@ class Batching(Strict):
     max_rows: PositiveInt | None = Field(
         default=None, description="Rows of one forward; guidance makes a request two rows."
     )
-    max_running: PositiveInt = Field(default=16, description="Requests of one size that denoise side by side; the rest queues.")
+    max_running: PositiveInt = Field(
+        default=16, description="Requests of one size that denoise side by side; the rest queues."
+    )
     max_queued: int = Field(default=64, ge=0, description="Requests that wait beyond those; more are refused.")
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 from ray.serve import Application
 
-from config.schema import ModelConfig, ModelSettings
+from config.schema import ModelConfig, ModelSettings, dimensions
 from deployments.autoscaling import BACKLOG_SECONDS
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable
@@ -75,7 +75,7 @@ class Diffusion:
         """The picture. Raises an EaselError; cancelling the call stops the work."""
         arrived_at = time.monotonic()
         prepared = await self._prepare(request)
-        with self._running(prepared, lambda _step, _steps, _preview: None) as job:
+        with self._running(prepared, _ignore) as job:
             return await _result_of(job, prepared, arrived_at)
 
     async def stream(self, request: ImageRequest) -> AsyncIterator[Progress | ImageResult]:
@@ -132,11 +132,15 @@ class Diffusion:
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:
         """The job that makes it, which may be that of an equal request; both end with the last who listens."""
 
+        seconds = prepared.request.standing.deadline - time.time()
+
         def start(tell: StepListener) -> Job[Tensor]:
-            seconds = prepared.request.standing.deadline - time.time()
             return self._engine.submit(self._generation(prepared.inputs, tell), prepared.workload, seconds)
 
-        with self._jobs.listening(prepared.identity, listener, start) as job:
+        def join(job: Job[Tensor]) -> None:
+            job.also_for(prepared.workload, seconds)
+
+        with self._jobs.listening(prepared.identity, listener, start, join) as job:
             yield job
 
     def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[], Tensor]:
@@ -154,13 +158,16 @@ class Diffusion:
         Twice as many at a time, until a forward takes no more of them.
         """
         for size in sizes:
-            inputs = warm_up_inputs(size, self._family)
-            workload = Workload(kind="warm-up", pixels=inputs.width * inputs.height)
+            width, height = dimensions(size)
+            workload = Workload(kind="warm-up", pixels=width * height)
             together, runs_together = 1, True
             while together <= _MOST_AT_WARM_UP and runs_together:
                 before = self._engine.statistics().forwards
-                generate = self._generation(inputs, lambda _step, _steps, _preview: None)
-                for job in [self._engine.submit(generate, workload) for _ in range(together)]:
+                jobs = [
+                    self._engine.submit(self._generation(warm_up_inputs(size, self._family, each), _ignore), workload)
+                    for each in range(together, 2 * together)  # no two prompts alike: known ones are not encoded
+                ]
+                for job in jobs:
                     job.future.result()
                 after = self._engine.statistics().forwards.items()
                 runs_together = any(
@@ -181,6 +188,10 @@ def build(args: dict[str, Any]) -> Application:
         graceful_shutdown_timeout_s=300,  # longer than the longest request
     )
     return deployment.bind(ModelConfig.model_validate(args))
+
+
+def _ignore(_step: int, _steps: int, _preview: Tensor | None) -> None:
+    """A listener for whom the picture is enough."""
 
 
 async def _result_of(job: Job[Tensor], prepared: Preparation, arrived_at: float) -> ImageResult:

@@ -120,13 +120,13 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
     return Preparation(request, inputs, canvas)
 
 
-def warm_up_inputs(size: str, family: Family) -> GenerationInputs:
-    """One step at `size` (`WxH`), of whatever the family needs to be given."""
+def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInputs:
+    """One step at `size` (`WxH`), of whatever the family needs to be given; each `number` has a prompt of its own."""
     width, height = dimensions(size)
     has_picture = "text-to-image" not in FAMILIES[family].capabilities
     has_pose = "pose" in FAMILIES[family].capabilities
     return GenerationInputs(
-        prompt="warm up",
+        prompt=f"warm up {number}",
         negative_prompt="",
         width=width,
         height=height,

@@ -38,19 +38,25 @@ class SharedJobs:
 
     @contextmanager
     def listening(
-        self, key: Hashable, listener: StepListener, start: Callable[[StepListener], Job[Tensor]]
+        self,
+        key: Hashable,
+        listener: StepListener,
+        start: Callable[[StepListener], Job[Tensor]],
+        join: Callable[[Job[Tensor]], None],
     ) -> Iterator[Job[Tensor]]:
         """The job of that key, started if there is none; `listener` is told of its steps, and first of its last one.
 
-        `start` is given what the job must tell of its steps. Raises what `start` raises.
+        `start` is given what the job must tell of its steps; `join` one that there is already. Raises what they raise.
         """
         shared = self._shared.get(key)
         if shared is None or shared.job is None or shared.job.settled:
             shared = _Shared()
             shared.job = start(shared.tell)
             self._shared[key] = shared
-        elif shared.last_step is not None:
-            listener(*shared.last_step)
+        else:
+            join(shared.job)
+            if shared.last_step is not None:
+                listener(*shared.last_step)
         shared.listeners.append(listener)
         try:
             yield shared.job

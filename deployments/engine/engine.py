@@ -218,11 +218,12 @@ class DiffusionEngine:
             for job in self._running
             if job.paused_at is not None and (job.parked_among is None or running < job.parked_among)
         ]
-        return self._planner.choose(paused, self._row_cap, time.monotonic())
+        free = self._executor.free_memory()
+        return self._planner.choose(paused, lambda call: self._row_cap(call, free), time.monotonic())
 
-    def _row_cap(self, call: ModuleCall) -> int:
+    def _row_cap(self, call: ModuleCall, free: int | None) -> int:
         worthwhile = self.limits.max_rows or self._planner.cost.row_cap(call.shape, call.rows)
-        return min(worthwhile, self._executor.most_rows(call) or worthwhile)
+        return min(worthwhile, self._executor.most_rows(call, free) or worthwhile)
 
     def _settle(self, members: Sequence[Member], outputs: Sequence[Any]) -> None:
         for (job, _), output in zip(members, outputs, strict=True):

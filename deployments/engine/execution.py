@@ -53,9 +53,12 @@ class Executor:
         """There is nothing to run: the time until the next forward is not work."""
         self._ended_at = None
 
-    def most_rows(self, call: ModuleCall) -> int | None:
-        """Of a forward of this shape, as memory and the merge rules allow; None where neither bounds it."""
-        free = None if self._memory is None else self._memory.free()
+    def free_memory(self) -> int | None:
+        """Bytes; None where the device does not tell."""
+        return None if self._memory is None else self._memory.free()
+
+    def most_rows(self, call: ModuleCall, free: int | None) -> int | None:
+        """Of a forward of this shape, as `free` memory and the merge rules allow; None where neither bounds it."""
         bounds = [call.most_rows, self._memory_model.row_cap(call.shape, free)]
         return min((bound for bound in bounds if bound is not None), default=None)
 

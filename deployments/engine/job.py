@@ -12,6 +12,7 @@ import enum
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -73,6 +74,11 @@ class Job(Generic[Result]):
         """Asks the engine to end it; it does so within the forward that runs now. Callable from any thread."""
         self.cancel_requested = True
         self._on_cancel()
+
+    def also_for(self, workload: Workload, seconds: float) -> None:
+        """Somebody else waits for it too, with `seconds` from now: it lasts as long, and goes first, as either wants."""
+        self.expires_at = max(self.expires_at, time.monotonic() + seconds)
+        self.workload = replace(self.workload, priority=max(self.workload.priority, workload.priority))
 
     def begin(self) -> None:
         """It runs now, unless it has ended before."""

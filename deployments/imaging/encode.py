@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
 
     from deployments.types import OutputFormat
 
-# Level 1 of 9: a few percent larger than the default and several times faster, which matters on the way out.
-_PNG_COMPRESS_LEVEL = 1
+# Looks for runs only: in a picture with grain nothing else repeats, so that its files are as small as those of the
+# default level, and it is as fast as the fastest (benchmarks/png.py). Text and smooth gradients would be larger.
+_PNG_STRATEGY = zlib.Z_RLE
 
 
 def encode(picture: NDArray[np.uint8], output_format: OutputFormat, compression: int) -> bytes:
@@ -22,7 +24,7 @@ def encode(picture: NDArray[np.uint8], output_format: OutputFormat, compression:
     target = io.BytesIO()
     image = Image.fromarray(picture)
     if output_format == "png":
-        image.save(target, "PNG", compress_level=_PNG_COMPRESS_LEVEL)
+        image.save(target, "PNG", compress_type=_PNG_STRATEGY)
     else:
         image.save(target, output_format.upper(), quality=compression)
     return target.getvalue()

@@ -666,3 +666,17 @@ class TestBuild:
     def test_refuses_no_arguments(self) -> None:
         with pytest.raises(ValidationError):
             diffusion.build({})
+
+
+async def test_who_joins_a_job_lends_it_time_and_priority(model: Diffusion, toy: Toy) -> None:
+    toy.network.gate.clear()
+    short = asyncio.create_task(model.generate(request(standing=Standing(deadline=time.time() + 1))))
+    await until(toy.network.entered.is_set)
+    long = asyncio.create_task(model.generate(request(standing=Standing(deadline=time.time() + SECONDS, priority=1))))
+    await until(lambda: any(len(shared.listeners) == 2 for shared in model._jobs._shared.values()))
+    (shared,) = model._jobs._shared.values()
+    assert shared.job is not None
+    assert shared.job.workload.priority == 1
+    assert shared.job.expires_at > time.monotonic() + SECONDS / 2
+    toy.network.gate.set()
+    assert (await short).image == (await long).image

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +16,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from config.files import ConfigError, ServeFile, read_serve_file
+from deployments.autoscaling import BacklogPolicy
 
 FOLDER = Path(__file__).parents[3] / "config"
 SHIPPED = [FOLDER / "local.yaml", FOLDER / "serve.yaml"]
@@ -90,6 +93,17 @@ class TestShippedFile:
                 checked = AutoscalingConfig.model_validate(numbers)
                 assert 1 <= checked.min_replicas < checked.max_replicas
 
+    def test_models_scale_by_their_backlog(self, path: Path) -> None:
+        models = [
+            application
+            for application in yaml.safe_load(path.read_bytes())["applications"]
+            if application["import_path"] == "deployments.diffusion:build"
+        ]
+        for application in models:
+            policy = application["deployments"][0]["autoscaling_config"]["policy"]
+            assert pkgutil.resolve_name(policy["policy_function"]) is BacklogPolicy
+            BacklogPolicy(**policy["policy_kwargs"])
+
     def test_routes_lead_to_applications_of_the_same_family(self, path: Path) -> None:
         content = yaml.safe_load(path.read_bytes())
         families = {
@@ -145,7 +159,12 @@ def arguments(content: dict[str, Any]) -> Any:
     return content["applications"][1]["args"]
 
 
+def policy(content: dict[str, Any]) -> Any:
+    return model(content)["autoscaling_config"]["policy"]
+
+
 INGRESS, MODEL = "applications[0].deployments[0]", "applications[1].deployments[0]"
+POLICY = f"{MODEL}.autoscaling_config.policy"
 MISTAKES: dict[str, tuple[Change, str]] = {
     "unknown builder": (lambda c: c["applications"][0].update(import_path="app:biuld"), "applications[0]: "),
     "route to nowhere": (lambda c: c["applications"][1].update(name="sdlx"), "the file: applications: the model "),
@@ -185,6 +204,31 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         lambda c: model(c)["user_config"]["presets"]["hd"].update(steps=0),
         f"{MODEL}.user_config.presets.hd.steps: ",
     ),
+    "autoscaling no mapping": (
+        lambda c: model(c).update(autoscaling_config=2),
+        f"{MODEL}.autoscaling_config: must be a mapping",
+    ),
+    "policy no mapping": (
+        lambda c: model(c)["autoscaling_config"].update(policy=["x"]),
+        f"{POLICY}: must be a mapping",
+    ),
+    "policy's key misspelt": (
+        lambda c: policy(c).update(policy_kwarg={}),
+        f"{POLICY}: unknown key 'policy_kwarg'; did you mean 'policy_kwargs'?",
+    ),
+    "policy unknown": (
+        lambda c: policy(c).update(policy_function="deployments.autoscaling:BacklogPolcy"),
+        f"{POLICY}.policy_function: Input should be 'deployments.autoscaling:BacklogPolicy'",
+    ),
+    "policy without arguments": (lambda c: policy(c).pop("policy_kwargs"), f"{POLICY}.policy_kwargs: Field required"),
+    "policy's argument misspelt": (
+        lambda c: policy(c).update(policy_kwargs={"target_backlog_second": 9}),
+        f"{POLICY}.policy_kwargs: unknown key 'target_backlog_second'; did you mean 'target_backlog_seconds'?",
+    ),
+    "policy's argument missing": (
+        lambda c: policy(c)["policy_kwargs"].clear(),
+        f"{POLICY}.policy_kwargs.target_backlog_seconds: Field required",
+    ),
     "limit": (
         lambda c: ingress(c)["user_config"]["models"][0]["limits"].update(max_side=0),
         f"{INGRESS}.user_config.models[0].limits.max_side: ",
@@ -210,6 +254,24 @@ def test_a_mistake_is_told_with_its_key_path(
         read(copy.deepcopy(content))  # without what YAML would write as an alias
     (line,) = str(refused.value).splitlines()
     assert line.startswith(expected)
+
+
+@pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf"), True, "10", None])
+def test_a_target_that_the_policy_would_refuse(
+    target: Any, content: dict[str, Any], read: Callable[[object], ServeFile]
+) -> None:
+    policy(content)["policy_kwargs"]["target_backlog_seconds"] = target
+    with pytest.raises(ConfigError, match=re.escape(f"{POLICY}.policy_kwargs.target_backlog_seconds: ")):
+        read(copy.deepcopy(content))
+
+
+def test_a_model_may_scale_by_requests_or_not_at_all(
+    content: dict[str, Any], read: Callable[[object], ServeFile]
+) -> None:
+    model(content)["autoscaling_config"] = {"min_replicas": 1, "target_ongoing_requests": 8}
+    read(content)
+    del model(content)["autoscaling_config"]
+    read(content)
 
 
 def test_all_mistakes_are_told(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 from deployments.imaging.decode import decode
@@ -54,6 +55,12 @@ def test_compression_matters(form: OutputFormat, picture: np.ndarray) -> None:
 
 def test_compression_does_not_matter_to_png(picture: np.ndarray) -> None:
     assert len({encode(picture, "png", compression) for compression in (0, 9, 55, 100)}) == 1
+
+
+def test_png_of_a_photo_is_as_small_as_zlib_makes_it_by_default() -> None:
+    photo, usual = skimage.data.astronaut(), io.BytesIO()
+    Image.fromarray(photo).save(usual, "PNG")
+    assert len(encode(photo, "png", 100)) < 1.01 * len(usual.getvalue())
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -280,7 +280,7 @@ def test_each_row_is_decided_alone() -> None:
 
 
 def test_what_is_run_is_what_it_was_to_the_bit() -> None:
-    blocks = StepCachedBlocks([Growing(), Growing(1.1)], threshold=0.1)  # of which an added part is rounded
+    blocks = StepCachedBlocks([Growing(), Growing(3.3)], threshold=0.1)  # added is not exact at such a factor
     picture, text, temb = torch.rand(4, 16, 8), torch.rand(4, 3, 8), torch.rand(4, 5)
     _, without = blocks(picture, text, temb, None, None)
     memories = RowObjects(StepMemory() for _ in range(4))

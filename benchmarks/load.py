@@ -1,0 +1,91 @@
+"""Load: what is asked for, when, and what the answers amount to. Everything is fixed by a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+Order = dict[str, Any]  # the JSON that asks for one picture
+Send = Callable[[Order], Awaitable[object]]
+Mix = Literal["alike", "mixed"]
+MIXES: tuple[Mix, ...] = get_args(Mix)
+
+
+def orders(mix: Mix, count: int, seed: int = 0) -> list[Order]:
+    """`alike`: 64x64, 12 steps, guidance. `mixed`: two sizes, 4 to 20 steps, four in five with guidance."""
+    chance = random.Random(seed)
+    return [
+        {
+            "prompt": "a red circle on a blue background",
+            "size": "64x64" if mix == "alike" else chance.choice(("64x64", "128x128")),
+            "num_steps": 12 if mix == "alike" else chance.choice((4, 8, 12, 16, 20)),
+            "guidance_scale": 1.0 if mix == "mixed" and chance.random() < 0.2 else 5.0,
+            "seed": index,
+            "response_format": "b64_json",
+        }
+        for index in range(count)
+    ]
+
+
+def arrivals(count: int, rate: float, seed: int = 0) -> list[float]:
+    """Seconds after the start at which `count` requests of a Poisson process of `rate` a second arrive."""
+    chance = random.Random(seed)
+    return list(accumulate(chance.expovariate(rate) for _ in range(count)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one or several runs of a load."""
+
+    latencies: tuple[float, ...]  # seconds, of each picture
+    seconds: float  # from the first request to the last answer
+
+    def __add__(self, other: Measured) -> Measured:
+        return Measured(self.latencies + other.latencies, self.seconds + other.seconds)
+
+    @property
+    def throughput(self) -> float:
+        return len(self.latencies) / self.seconds
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.latencies))
+
+    def percentile(self, percent: float) -> float:
+        return float(np.percentile(self.latencies, percent))
+
+
+async def closed_loop(send: Send, asked: Sequence[Order], clients: int) -> Measured:
+    """Every client asks for the next picture when it has its last one."""
+    waiting = iter(asked)
+    latencies: list[float] = []
+
+    async def client() -> None:
+        for order in waiting:
+            before = time.perf_counter()
+            await send(order)
+            latencies.append(time.perf_counter() - before)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return Measured(tuple(latencies), time.perf_counter() - started)
+
+
+async def open_loop(send: Send, asked: Sequence[Order], times: Sequence[float]) -> Measured:
+    """Requests come at their `times`, whatever became of earlier ones; latency counts from then."""
+    started = time.perf_counter()
+
+    async def one(order: Order, at: float) -> float:
+        await asyncio.sleep(started + at - time.perf_counter())
+        await send(order)
+        return time.perf_counter() - started - at
+
+    latencies = await asyncio.gather(*(one(order, at) for order, at in zip(asked, times, strict=True)))
+    return Measured(tuple(latencies), time.perf_counter() - started - times[0])

@@ -1,0 +1,187 @@
+"""What serving adds to a picture: HTTP, Ray and encoding against calling the engine directly.
+
+    python -m benchmarks.overhead [--requests 30]
+    unshare --net sh -c 'ip link set lo up && python -m benchmarks.overhead --haproxy'
+
+Asks for each picture three times in turn: of the engine in this process, of the replica through a Serve handle, and of
+the service over HTTP. The differences of the three are what the hops cost; encoding is measured by itself. Then the
+same with eight at a time. `--haproxy` also runs the service behind Ray's HAProxy instead of its proxy in Python; it
+listens on all interfaces, so that a network namespace of its own (which root may make) keeps it in. Prints tables in
+milliseconds a picture and, last, one line of JSON: by proxy and size, the milliseconds added and their share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.services import EASEL, ENVIRONMENT, Running  # first: Ray reads the environment when it is imported
+
+os.environ |= ENVIRONMENT | {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
+
+import httpx
+import psutil
+import ray
+from ray import serve
+
+from benchmarks.load import Order, Send, closed_loop
+from benchmarks.offline import OfflineEngine, image_request
+from deployments.imaging.encode import encode
+from deployments.models.pixels import to_pixels
+from serve_app.dialects.image_answers import ImagesAnswer, Picture, TokensByKind, Usage
+from serve_app.dialects.picture_data import to_base64
+
+CLIENTS = 8
+STEPS = {"64x64": 8, "256x256": 2, "512x512": 1}  # few where a step takes long: what is added does not depend on them
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Milliseconds of one picture, one at a time."""
+
+    engine: float
+    png: float
+    json: float
+    hop: float  # from a handle to the replica and back
+    http: float  # proxy, ingress and the way between them
+
+    @property
+    def added(self) -> float:
+        return self.png + self.json + self.hop + self.http
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--requests", type=int, default=30, help="of each size, one after another")
+    parser.add_argument("--haproxy", action="store_true", help="measure Ray's HAProxy too")
+    options = parser.parse_args()
+    proxies = {"Python proxy": {}} | ({"HAProxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1"}} if options.haproxy else {})
+    engine = OfflineEngine()
+    figures: dict[str, Any] = defaultdict(dict)
+    print(f"{os.cpu_count()} cores with a load average of {os.getloadavg()[0]:.1f}")
+    for proxy, environment in proxies.items():
+        with EASEL.running(order("64x64", 0), environment) as running:
+            ray.init(address=cluster_of(running), log_to_driver=False, logging_level="ERROR")
+            print(f"\n{proxy}, one at a time, ms:{'engine':>12}{'PNG':>8}{'JSON':>8}{'hop':>8}{'HTTP':>8}{'added':>8}")
+            for size in STEPS:
+                parts = asyncio.run(one_at_a_time(engine, running, size, options.requests))
+                row = (parts.engine, parts.png, parts.json, parts.hop, parts.http, parts.added)
+                print(f"  {size:32}" + "".join(f"{value:8.1f}" for value in row), flush=True)
+                figures[proxy][size] = {
+                    "added_ms": round(parts.added, 1),
+                    "share": round(parts.added / (parts.added + parts.engine), 3),
+                }
+            print(f"\n{proxy}, {CLIENTS} at a time, ms a picture:{'engine':>8}{'handle':>8}{'HTTP':>8}")
+            for size in STEPS:
+                each = asyncio.run(several_at_a_time(engine, running, size, options.requests))
+                print(f"  {size:42}" + "".join(f"{value:8.1f}" for value in each.values()), flush=True)
+                figures[proxy][size] |= {"share_of_8": round(1 - each["engine"] / each["HTTP"], 3)}
+            ray.shutdown()
+    engine.stop()
+    print(json.dumps(figures))
+
+
+def order(size: str, seed: int) -> Order:
+    return {
+        "prompt": "a red circle on a blue background",
+        "size": size,
+        "num_steps": STEPS[size],
+        "guidance_scale": 5.0,
+        "seed": seed,
+        "response_format": "b64_json",
+    }
+
+
+def ways(engine: OfflineEngine, running: Running, client: httpx.AsyncClient) -> dict[str, Send]:
+    """To a picture, each through more than the one before."""
+    replica = serve.get_app_handle("sdxl")
+
+    async def by_handle(asked: Order) -> object:
+        return await replica.generate.remote(image_request(asked))
+
+    async def over_http(asked: Order) -> None:
+        (await client.post(running.url, json=asked)).raise_for_status()
+
+    return {"engine": engine.paint, "handle": by_handle, "HTTP": over_http}
+
+
+async def one_at_a_time(engine: OfflineEngine, running: Running, size: str, count: int) -> Parts:
+    """Medians over `count` pictures; all ways in turn, so that whatever else the machine does meets them alike."""
+    milliseconds: defaultdict[str, list[float]] = defaultdict(list)
+    async with httpx.AsyncClient(timeout=600) as client:
+        for seed in range(-2, count):
+            for way, send in ways(engine, running, client).items():
+                spent = await milliseconds_of(send, order(size, seed % 2**32))
+                if seed >= 0:  # the first two warm up
+                    milliseconds[way].append(spent)
+    direct, handle, http = (statistics.median(milliseconds[way]) for way in ("engine", "handle", "HTTP"))
+    painted = await engine.paint(order(size, 0))
+    png, file = timed(lambda: encode(to_pixels(painted), "png", 100))
+    to_json, _ = timed(lambda: answer(file, size).model_dump_json())
+    return Parts(direct, png, to_json, hop=handle - direct - png, http=http - handle - to_json)
+
+
+async def several_at_a_time(engine: OfflineEngine, running: Running, size: str, count: int) -> dict[str, float]:
+    """Milliseconds a picture of each way, by the time that all pictures take."""
+    async with httpx.AsyncClient(timeout=600) as client:
+        asked = [order(size, seed) for seed in range(max(count, 2 * CLIENTS))]
+        spent: dict[str, float] = {}
+        for way, send in ways(engine, running, client).items():
+            await closed_loop(send, asked[:CLIENTS], CLIENTS)
+            spent[way] = 1000 / (await closed_loop(send, asked, CLIENTS)).throughput
+    return spent
+
+
+async def milliseconds_of(send: Callable[[Order], Awaitable[object]], asked: Order) -> float:
+    before = time.perf_counter()
+    await send(asked)
+    return (time.perf_counter() - before) * 1000
+
+
+def timed(run: Callable[[], Any], times: int = 15) -> tuple[float, Any]:
+    """Median milliseconds, and the last result."""
+    spent = []
+    for _ in range(times):
+        before = time.perf_counter()
+        result = run()
+        spent.append((time.perf_counter() - before) * 1000)
+    return statistics.median(spent), result
+
+
+def answer(file: bytes, size: str) -> ImagesAnswer:
+    """As the ingress answers; its figures do not matter."""
+    return ImagesAnswer(
+        created=0,
+        data=[Picture(b64_json=to_base64(file), seed=0)],
+        background="opaque",
+        output_format="png",
+        quality="smooth",
+        size=size,
+        usage=Usage(
+            input_tokens=0,
+            output_tokens=0,
+            total_tokens=0,
+            input_tokens_details=TokensByKind(text_tokens=0, image_tokens=0),
+        ),
+    )
+
+
+def cluster_of(running: Running) -> str:
+    """The address of the Ray cluster that a service started, as its raylet was told."""
+    for process in psutil.Process(running.process).children(recursive=True):
+        for argument in process.cmdline():
+            if argument.startswith("--gcs-address="):
+                return argument.removeprefix("--gcs-address=")
+    raise SystemExit("the service has no raylet")
+
+
+if __name__ == "__main__":
+    main()
