@@ -142,8 +142,8 @@ class Planner:
         allowed = _FILLED * (request.expires_at - now)
         if seconds > allowed:
             raise Overloaded(
-                f"The model has work for {seconds:.2g} seconds with this request, and would not be sure to finish it in "
-                "the time that is allowed.",
+                f"The model has work for {seconds:.2g} seconds with this request: too much to be sure that it would be "
+                "finished in the time that is allowed.",
                 retry_after_seconds=seconds - allowed,
             )
 

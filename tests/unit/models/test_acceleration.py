@@ -174,6 +174,11 @@ def test_quantized_blocks(parity: Parity, case: Case, kind: str, changed: int) -
                 assert not (is_outside and isinstance(layer.weight, Int8Tensor)), place
     assert parameters_are_ready(pipeline)
     check(parity, case, pipeline, changed=changed, in_company=changed)
+    # A loud row in a batch takes nothing from a quiet one.
+    denoiser = pipeline.components.get("unet") or pipeline.transformer
+    layer = next(layer for layer in denoiser.modules() if isinstance(getattr(layer, "weight", None), Int8Tensor))
+    quiet, loud = torch.randn(1, 32, layer.in_features), 100 * torch.randn(1, 32, layer.in_features)
+    assert torch.allclose(layer(torch.cat([quiet, loud]))[:1], layer(quiet), atol=1e-5)
 
 
 @BOTH
