@@ -76,7 +76,7 @@ class Job(Generic[Result]):
         self._on_cancel()
 
     def also_for(self, workload: Workload, seconds: float) -> None:
-        """Somebody else waits for it too, for `seconds` from now: it lasts as long and goes as early as either wants."""
+        """Somebody else waits for it too, for `seconds` from now: it lasts as long, goes as early as either wants."""
         self.expires_at = max(self.expires_at, time.monotonic() + seconds)
         self.workload = replace(self.workload, priority=max(self.workload.priority, workload.priority))
 
