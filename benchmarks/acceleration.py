@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from config.schema import Acceleration, Family, ModelConfig, Weights
+from deployments.models.assembly import load_model
 from deployments.models.protocol import DiffusionModel, GenerationInputs
-from deployments.models.registry import load_model
 
 SEEDS = 4
 LARGE = 1280  # pictures beyond 1024 are decoded in tiles

@@ -23,9 +23,9 @@ from diffusers import StableDiffusionXLPipeline
 
 from config.schema import ModelConfig, Weights
 from deployments.engine.engine import DiffusionEngine, EngineLimits
+from deployments.models.assembly import load_model
 from deployments.models.loading import load_pipeline
 from deployments.models.protocol import GenerationInputs
-from deployments.models.registry import load_model
 
 CONFIG = ModelConfig(family="sdxl", weights=Weights(source="small:sdxl"), device="cpu")
 

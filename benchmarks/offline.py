@@ -12,7 +12,7 @@ from benchmarks.load import Order
 from benchmarks.services import easel_config
 from config.schema import ModelConfig, ModelSettings, dimensions
 from deployments.engine.engine import DiffusionEngine, EngineLimits
-from deployments.models.registry import load_model
+from deployments.models.assembly import load_model
 from deployments.preparation import prepare
 from deployments.types import ImageRequest, Standing
 

@@ -5,9 +5,9 @@
 
 Asks for each picture three times in turn: of the engine in this process, of the replica through a Serve handle, and of
 the service over HTTP. The differences of the three are what the hops cost; encoding is measured by itself. Then the
-same with eight at a time. `--haproxy` also runs the service behind Ray's HAProxy instead of its proxy in Python; it
-listens on all interfaces, so that a network namespace of its own (which root may make) keeps it in. Prints tables in
-milliseconds a picture and, last, one line of JSON: by proxy and size, the milliseconds added and their share.
+same with eight at a time. `--haproxy` puts Ray's HAProxy in the place of Serve's proxy in Python; it listens on all
+interfaces, so that a network namespace of its own (which root may make) keeps it in. Prints tables in milliseconds a
+picture and, last, one line of JSON: by size, the milliseconds added and their share.
 """
 
 from __future__ import annotations
@@ -61,32 +61,29 @@ class Parts:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--requests", type=int, default=30, help="of each size, one after another")
-    parser.add_argument("--haproxy", action="store_true", help="measure Ray's HAProxy too")
+    parser.add_argument("--haproxy", action="store_true", help="use Ray's HAProxy, which listens on all interfaces")
     options = parser.parse_args()
-    proxies = {"Python proxy": {}} | ({"HAProxy": {"RAY_SERVE_ENABLE_HA_PROXY": "1"}} if options.haproxy else {})
+    proxy, environment = ("HAProxy", {"RAY_SERVE_ENABLE_HA_PROXY": "1"}) if options.haproxy else ("Python proxy", {})
+    print(f"{proxy} on {os.cpu_count()} cores with a load average of {os.getloadavg()[0]:.1f}")
     engine = OfflineEngine()
-    figures: dict[str, Any] = defaultdict(dict)
-    print(f"{os.cpu_count()} cores with a load average of {os.getloadavg()[0]:.1f}")
-    for proxy, environment in proxies.items():
-        with EASEL.running(order("64x64", 0), environment) as running:
-            ray.init(address=cluster_of(running), log_to_driver=False, logging_level="ERROR")
-            print(f"\n{proxy}, one at a time, ms:{'engine':>12}{'PNG':>8}{'JSON':>8}{'hop':>8}{'HTTP':>8}{'added':>8}")
-            for size in STEPS:
-                parts = asyncio.run(one_at_a_time(engine, running, size, options.requests))
-                row = (parts.engine, parts.png, parts.json, parts.hop, parts.http, parts.added)
-                print(f"  {size:32}" + "".join(f"{value:8.1f}" for value in row), flush=True)
-                figures[proxy][size] = {
-                    "added_ms": round(parts.added, 1),
-                    "share": round(parts.added / (parts.added + parts.engine), 3),
-                }
-            print(f"\n{proxy}, {CLIENTS} at a time, ms a picture:{'engine':>8}{'handle':>8}{'HTTP':>8}")
-            for size in STEPS:
-                each = asyncio.run(several_at_a_time(engine, running, size, options.requests))
-                print(f"  {size:42}" + "".join(f"{value:8.1f}" for value in each.values()), flush=True)
-                figures[proxy][size] |= {"share_of_8": round(1 - each["engine"] / each["HTTP"], 3)}
-            ray.shutdown()
+    with EASEL.running(order("64x64", 0), environment) as running:
+        ray.init(address=cluster_of(running), log_to_driver=False, logging_level="ERROR")
+        print(f"\n{'one at a time, ms':20}{'engine':>8}{'PNG':>8}{'JSON':>8}{'hop':>8}{'HTTP':>8}{'added':>8}")
+        figures: dict[str, dict[str, float]] = {}
+        for size in STEPS:
+            parts = asyncio.run(one_at_a_time(engine, running, size, options.requests))
+            row = (parts.engine, parts.png, parts.json, parts.hop, parts.http, parts.added)
+            print(f"  {size:18}" + "".join(f"{value:8.1f}" for value in row), flush=True)
+            share = parts.added / (parts.added + parts.engine)
+            figures[size] = {"added_ms": round(parts.added, 1), "share": round(share, 3)}
+        print(f"\n{f'{CLIENTS} at a time, ms each':20}{'engine':>8}{'handle':>8}{'HTTP':>8}")
+        for size in STEPS:
+            each = asyncio.run(several_at_a_time(engine, running, size, options.requests))
+            print(f"  {size:18}" + "".join(f"{value:8.1f}" for value in each.values()), flush=True)
+            figures[size][f"share_of_{CLIENTS}"] = round(1 - each["engine"] / each["HTTP"], 3)
+        ray.shutdown()
     engine.stop()
-    print(json.dumps(figures))
+    print(json.dumps({proxy: figures}))
 
 
 def order(size: str, seed: int) -> Order:

@@ -1,12 +1,14 @@
 """The engine's planner under a virtual clock: requests that are only calls, forwards that only cost time.
 
-Runs what `deployments.engine.engine` runs (the same planner, asked in the same order: admit, choose, run, settle) and
-nothing of torch, so that days of load take seconds and a run can be repeated to the last digit.
+Runs what `deployments.engine.engine` runs (the same planner, asked in the same order: admit, choose, run, settle, with
+the same caps) and nothing of torch, so that a load of minutes takes seconds and a run can be repeated to the digit.
+What is left out is the time that the engine itself takes, and that requests take between their calls.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -76,10 +78,12 @@ class VirtualRequest:
 class VirtualEngine:
     """Serves requests in virtual time. `most_rows` bounds the rows of a forward, as memory would."""
 
-    def __init__(self, cost: Cost, most_rows: int = 32) -> None:
+    def __init__(self, cost: Cost, most_rows: int = 32, max_running: int = 16) -> None:
         self.planner = Planner()
         self._cost = cost
         self._most_rows = most_rows
+        self._max_running = max_running  # of one size
+        self._arrived: list[VirtualRequest] = []
         self.now = 0.0
 
     def warm_up(self, sizes: Sequence[int], rows: Sequence[int] = (1, 2)) -> None:
@@ -104,18 +108,31 @@ class VirtualEngine:
                 self.now = max(self.now, waiting[-1].submitted_at)
             while waiting and waiting[-1].submitted_at <= self.now:
                 self._admit(waiting.pop(), running)
-            running[:] = [request for request in running if self.now < request.expires_at]
+            for requests in (self._arrived, running):
+                requests[:] = [request for request in requests if self.now < request.expires_at]
+            self._start(running)
             if running:
                 self._step(running)
 
     def _admit(self, request: VirtualRequest, running: list[VirtualRequest]) -> None:
+        others = [*self._arrived, *running]
         try:
-            self.planner.require_time(request, running, self.now)
+            self.planner.require_time(request, others, self.now)
         except Overloaded as refusal:
             request.refused, request.refused_at = refusal, self.now
             return
-        request.foretold_seconds = self.planner.seconds_until_done(request, running, self.now)
-        running.append(request)
+        request.foretold_seconds = self.planner.seconds_until_done(request, others, self.now) or 0.0
+        self._arrived.append(request)
+
+    def _start(self, running: list[VirtualRequest]) -> None:
+        sizes = Counter(request.size for request in running)
+        if all(sizes[request.size] >= self._max_running for request in self._arrived):
+            return
+        for request in self.planner.next_to_start(self._arrived, running, self.now):
+            if sizes[request.size] < self._max_running:
+                sizes[request.size] += 1
+                self._arrived.remove(request)
+                running.append(request)
 
     def _step(self, running: list[VirtualRequest]) -> None:
         paused = [(request, call) for request in running if (call := request.paused_at) is not None]

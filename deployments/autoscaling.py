@@ -8,7 +8,8 @@ but no fewer than were kept busy over the look-back period, so that none leaves 
 and one while there is any request, whose cost may not be known yet. Ray does the rest: it starts the first replica as
 soon as a request waits where there is none, and applies bounds and delays, also the one before the last replica leaves.
 
-Standard library only: Ray pickles this module by value into the controller, whose Python may not find our packages.
+Standard library only: Ray imports this module wherever a config file is deployed from, and pickles the policy by value
+into the controller, which outlives deployments and has our packages as they were before, or not at all.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from config.schema import ModelConfig, ModelSettings, dimensions
 from deployments.autoscaling import BACKLOG_SECONDS
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable
-from deployments.models.registry import load_model
+from deployments.models.assembly import load_model
 from deployments.preparation import Preparation, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
 from deployments.types import ImageRequest, ImageResult, Progress
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ray.serve")
 
 _SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will take
+_SECONDS_A_FORECAST_HOLDS = 0.5
 _MOST_AT_WARM_UP = 16
 
 
@@ -94,19 +96,24 @@ class Diffusion:
         with self._running(prepared, tell) as job:
             job.future.add_done_callback(lambda _: tell())
             event: tuple[int, int, Tensor | None] | None = (0, prepared.workload.steps, None)
+            foretold_at, ends_at = -math.inf, None
             while event is not None:
                 step, steps, preview = event
+                now = time.monotonic()
+                if now - foretold_at > _SECONDS_A_FORECAST_HOLDS:  # it takes milliseconds where many wait
+                    foretold_at, seconds_left = now, self._engine.seconds_until_done(job)
+                    ends_at = None if seconds_left is None else now + seconds_left
                 yield Progress(
                     step=step,
                     steps=steps,
                     is_waiting=job.started_at is None,
-                    seconds_left=self._engine.seconds_until_done(job),
+                    seconds_left=None if ends_at is None else max(0.0, ends_at - now),
                     preview=None if preview is None else await asyncio.to_thread(prepared.finish, preview),
                 )
-                try:
-                    event = await asyncio.wait_for(events.get(), _SECONDS_OF_SILENCE)
-                except asyncio.TimeoutError:
-                    event = (step, steps, None)
+                # Not by `wait_for`, which before Python 3.12 can swallow a cancellation.
+                silence = loop.call_later(_SECONDS_OF_SILENCE, events.put_nowait, (step, steps, None))
+                event = await events.get()
+                silence.cancel()
             yield await _result_of(job, prepared, arrived_at)
 
     async def statistics(self) -> EngineStatistics:
@@ -153,13 +160,13 @@ class Diffusion:
         return self._settings
 
     def _warm_up(self, sizes: tuple[str, ...]) -> None:
-        """One step at each size, alone and together: the first user need not wait for it, and the knee is known.
+        """A few steps at each size, alone and together: the first user need not wait for it, and the knee is known.
 
         Twice as many at a time, until a forward takes no more of them.
         """
         for size in sizes:
             width, height = dimensions(size)
-            workload = Workload(kind="warm-up", pixels=width * height)
+            workload = Workload(kind="warm-up", pixels=width * height, steps=warm_up_inputs(size, self._family).steps)
             together, runs_together = 1, True
             while together <= _MOST_AT_WARM_UP and runs_together:
                 before = self._engine.statistics().forwards

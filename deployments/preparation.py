@@ -60,7 +60,7 @@ class Preparation:
         """What the engine is told of it in advance."""
         inputs, standing = self.inputs, self.request.standing
         return Workload(
-            kind=(inputs.guidance_scale > 1, inputs.image is None, inputs.mask is None, inputs.skeleton is None),
+            kind=_kind_of(inputs),
             pixels=inputs.width * inputs.height,
             steps=inputs.steps if inputs.image is None else max(1, int(inputs.steps * inputs.strength)),
             caller=standing.caller,
@@ -121,23 +121,29 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
 
 
 def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInputs:
-    """One step at `size` (`WxH`), of whatever the family needs to be given; each `number` has a prompt of its own."""
+    """A few steps at `size` (`WxH`), of whatever the family needs to be given; each `number` has its own prompt."""
     width, height = dimensions(size)
     has_picture = "text-to-image" not in FAMILIES[family].capabilities
     has_pose = "pose" in FAMILIES[family].capabilities
     return GenerationInputs(
-        prompt=f"warm up {number}",
+        prompt=f"warm up {size} {number}",
         negative_prompt="",
         width=width,
         height=height,
         seed=0,
-        steps=1,
+        steps=3,  # the first is slow, and requests that begin one after another shall meet
         guidance_scale=5.0,
         scheduler="default",
         image=Image.new("RGB", (width, height)) if has_picture else None,
         mask=Image.new("L", (width, height), REPAINT) if has_picture else None,
         skeleton=Image.new("RGB", (width, height)) if has_pose else None,
     )
+
+
+def _kind_of(inputs: GenerationInputs) -> tuple[object, ...]:
+    """What decides which modules a pipeline calls, and for which share of the steps."""
+    pose_end = None if inputs.skeleton is None else round(inputs.pose_end, 1)
+    return inputs.guidance_scale > 1, inputs.image is None, inputs.mask is None, pose_end
 
 
 def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:

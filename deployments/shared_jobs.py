@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass
-class _Shared:
-    listeners: list[StepListener] = dataclasses.field(default_factory=list)
-    last_step: tuple[Any, ...] | None = None
-    job: Job[Tensor] | None = None
+class _Steps:
+    listeners: list[StepListener]
+    last: tuple[Any, ...] | None = None
 
     def tell(self, *step: Any) -> None:
-        self.last_step = step
+        self.last = step
         for listener in list(self.listeners):
             listener(*step)
+
+
+@dataclasses.dataclass
+class _Shared:
+    job: Job[Tensor]
+    steps: _Steps
 
 
 class SharedJobs:
@@ -49,20 +54,19 @@ class SharedJobs:
         `start` is given what the job must tell of its steps; `join` one that there is already. Raises what they raise.
         """
         shared = self._shared.get(key)
-        if shared is None or shared.job is None or shared.job.settled:
-            shared = _Shared()
-            shared.job = start(shared.tell)
-            self._shared[key] = shared
-        else:
+        if shared is not None and not shared.job.settled:
             join(shared.job)
-            if shared.last_step is not None:
-                listener(*shared.last_step)
-        shared.listeners.append(listener)
+            shared.steps.listeners.append(listener)
+            if shared.steps.last is not None:
+                listener(*shared.steps.last)
+        else:
+            steps = _Steps([listener])
+            shared = self._shared[key] = _Shared(start(steps.tell), steps)
         try:
             yield shared.job
         finally:
-            shared.listeners.remove(listener)
-            if not shared.listeners:
+            shared.steps.listeners.remove(listener)
+            if not shared.steps.listeners:
                 shared.job.cancel()  # does nothing to a job that has ended
                 if self._shared.get(key) is shared:
                     del self._shared[key]

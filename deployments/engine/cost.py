@@ -9,7 +9,7 @@ only.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -49,18 +49,18 @@ class CostModel:
     """Seconds per forward, by shape and rows."""
 
     def __init__(self) -> None:
-        self._shapes: dict[Hashable, _Shape] = {}
+        self._shapes: OrderedDict[Hashable, _Shape] = OrderedDict()  # seen last, last
 
     def observe(self, shape: Hashable, rows: int, seconds: float) -> None:
         """A forward of `rows` rows took `seconds`."""
-        known = self._shapes.pop(shape, None) or _Shape()
+        known = self._shapes.setdefault(shape, _Shape())
         known.recent.setdefault(rows, deque(maxlen=_REMEMBERED)).append(seconds)
         known.curve = tuple(
             _Measured(tried, min(recent), median_low(recent)) for tried, recent in sorted(known.recent.items())
         )
         known.knee = _knee(known.curve)
         known.forwards += 1
-        self._shapes[shape] = known  # last in order: seen last
+        self._shapes.move_to_end(shape)
         if len(self._shapes) > _MOST_SHAPES:
             del self._shapes[next(iter(self._shapes))]
 
@@ -71,7 +71,7 @@ class CostModel:
         the fewest, and beyond the most a row is taken to cost what it does there.
         """
         known = self._shapes.get(shape)
-        if known is None:
+        if known is None or not known.curve:
             return 0.0
         curve = known.curve
         for below, above in pairwise(curve):
@@ -88,13 +88,18 @@ class CostModel:
         known = self._shapes.get(shape)
         return rows if known is None else rows * ceil(known.knee / rows)
 
+    def is_measured(self, shape: Hashable, rows: int) -> bool:
+        """Whether such a forward has run before."""
+        known = self._shapes.get(shape)
+        return known is not None and rows in known.recent
+
     def row_cap(self, shape: Hashable, rows: int = 1) -> int:
         """The most rows worth running together, for calls of `rows` rows; one call where nothing was measured yet.
 
         It is the knee once that was seen, and twice what was tried until then, or when it is time to look again.
         """
         known, knee = self._shapes.get(shape), self.knee(shape, rows)
-        if known is None:
+        if known is None or not known.curve:
             return rows
         unexplored = known.knee == known.curve[-1].rows or known.forwards % _EXPLORED_EVERY == 0
         return 2 * knee if unexplored else knee

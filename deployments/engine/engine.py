@@ -114,9 +114,7 @@ class DiffusionEngine:
             if self._dead or self._stopping:
                 raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
             others = self._jobs()
-            if len(others) >= self.limits.max_running + self.limits.max_queued:
-                free_in = self._planner.seconds_until_one_is_done(others)
-                raise Overloaded("This model's queue is full.", retry_after_seconds=free_in)
+            self._require_room(workload.caller, others)
             job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
             self._planner.require_time(job, others, job.submitted_at)
             self._arrived.append(job)
@@ -127,8 +125,8 @@ class DiffusionEngine:
         """A snapshot of the counters; callable from any thread."""
         return self._statistics.snapshot(waiting=len(self._arrived), running=len(self._running))
 
-    def seconds_until_done(self, job: Job[Any]) -> float:
-        """When `job` is expected to end, as things stand; callable from any thread."""
+    def seconds_until_done(self, job: Job[Any]) -> float | None:
+        """When `job` is expected to end, as things stand; None where that is not known. Callable from any thread."""
         return self._planner.seconds_until_done(job, self._jobs(), time.monotonic())
 
     def backlog_seconds(self) -> float:
@@ -154,8 +152,7 @@ class DiffusionEngine:
             with torch.no_grad():  # grad mode is per thread, and coroutines interleave: it is set once, here
                 while self._wait_for_work():
                     self._admit()
-                    if members := self._schedule():
-                        self._settle(members, self._executor.run(members))
+                    self._step()
         except BaseException as error:  # of the device, or a mistake of ours: loud, and nobody is left waiting
             logger.exception("The diffusion engine has died")
             self._busy_since = None
@@ -184,8 +181,12 @@ class DiffusionEngine:
             waiting = list(self._arrived)
         for job in late:
             self._throw_out(job)
-        if waiting and not any(job.parked_among or job.runs_alone for job in self._running):
-            self._start([job for job in waiting if job.runs_alone][:1] or self._planner.in_order(waiting, now))
+        if not waiting or any(job.parked_among or job.runs_alone for job in self._running):
+            return
+        running = Counter(job.workload.pixels for job in self._running)
+        if any(running[job.workload.pixels] < self.limits.max_running for job in waiting):
+            alone = [job for job in waiting if job.runs_alone][:1]
+            self._start(alone or self._planner.next_to_start(waiting, self._running, now))
 
     def _start(self, waiting: Sequence[Job[Any]]) -> None:
         """Starts what there is room for, the most urgent first; who runs already waits no longer than for a forward.
@@ -211,12 +212,16 @@ class DiffusionEngine:
             if time.monotonic() - began_at > patience:
                 break
 
+    def _step(self) -> None:
+        """A forward. What it held is let go of at its end, also where nothing follows."""
+        if members := self._schedule():
+            self._settle(members, self._executor.run(members))
+
     def _schedule(self) -> list[Member]:
-        running = len(self._running)
         paused = [
             (job, job.paused_at)
             for job in self._running
-            if job.paused_at is not None and (job.parked_among is None or running < job.parked_among)
+            if job.paused_at is not None and not job.is_parked(len(self._running))
         ]
         free = self._executor.free_memory()
         return self._planner.choose(paused, lambda call: self._row_cap(call, free), time.monotonic())
@@ -238,7 +243,9 @@ class DiffusionEngine:
         others = [other for other in self._running if other is not job]
         if not others:
             self._resume(job, job.coroutine.throw, _too_large_alone())
-        elif all(other.parked_among for other in others):  # none of them can go on before one lets go of what it holds
+        elif all(
+            other.is_parked(len(self._running)) for other in others
+        ):  # none of them can go on before one lets go of what it holds
             self._running.remove(job)
             job.start_over()
             with self._wake:
@@ -287,6 +294,15 @@ class DiffusionEngine:
 
     def _jobs(self) -> list[Job[Any]]:
         return [*self._arrived, *self._running]
+
+    def _require_room(self, caller: str, others: Sequence[Job[Any]]) -> None:
+        """Raises Overloaded where the queue is full, of everybody's requests or of the caller's share of it."""
+        room = self.limits.max_running + self.limits.max_queued
+        callers = {caller, *(job.workload.caller for job in others)}
+        own = sum(job.workload.caller == caller for job in others)
+        if (own >= room / len(callers) and len(others) >= room) or own >= room:
+            free_in = self._planner.seconds_until_one_is_done(others)
+            raise Overloaded("This model's queue is full.", retry_after_seconds=free_in)
 
     def _notify(self) -> None:
         with self._wake:

@@ -13,7 +13,7 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from deployments.engine.cost import CostModel
 from deployments.engine.workload import CallLog, Recipes, Workload
 
 _REMEMBERED_SECONDS = 10.0  # of work, that the correction is read off
+_MOST_CORRECTION = 3.0  # that a single forward counts for: one that hung says little of the next
 
 
 class Planned(Protocol):
@@ -76,15 +77,16 @@ class Forecaster:
 
     def ran(self, expected_seconds: float, taken_seconds: float) -> None:
         """A forward of `expected_seconds` took, with all that was done since the one before, `taken_seconds`."""
+        taken_seconds = min(taken_seconds, _MOST_CORRECTION * expected_seconds)
         fading = max(0.0, 1 - taken_seconds / _REMEMBERED_SECONDS)
         self._expected_seconds = self._expected_seconds * fading + expected_seconds
         self._taken_seconds = self._taken_seconds * fading + taken_seconds
         self._correction = max(1.0, self._taken_seconds / self._expected_seconds)
 
 
-def in_fair_shares(everybody: float, own: float, callers: Collection[str]) -> float:
-    """When a caller's own requests will be finished, of `own` seconds, if `callers` share the device fairly.
+def in_fair_shares(everybody: float, own: float, share: float) -> float:
+    """When a caller's requests of `own` seconds will be finished, who gets that share of the device while others wait.
 
-    `everybody` is when all requests will be. No share is smaller than what is left to divide.
+    It is no later than when all requests will be, after `everybody` seconds.
     """
-    return min(everybody, own * max(1, len(callers)))
+    return min(everybody, own / share)

@@ -1,6 +1,6 @@
 """One request inside the engine.
 
-    WAITING ──> RUNNING ──> FINISHED | FAILED | CANCELLED
+    WAITING ──> RUNNING ──> FINISHED | FAILED | CANCELLED     (RUNNING starts over where memory was short)
        └────────────────────────────> FAILED | CANCELLED
 
 Invariant: the future is settled exactly once, whoever comes first of the engine, a cancellation and a failure of all.
@@ -74,6 +74,10 @@ class Job(Generic[Result]):
         """Asks the engine to end it; it does so within the forward that runs now. Callable from any thread."""
         self.cancel_requested = True
         self._on_cancel()
+
+    def is_parked(self, running: int) -> bool:
+        """Whether its call waits for fewer jobs than the `running` ones."""
+        return self.parked_among is not None and running >= self.parked_among
 
     def also_for(self, workload: Workload, seconds: float) -> None:
         """Somebody else waits for it too, for `seconds` from now: it lasts as long, goes as early as either wants."""

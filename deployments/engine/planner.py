@@ -8,6 +8,7 @@ thread; the rest may be called from any.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from deployments.errors import Overloaded
 
 # Of the time that a request is allowed, what its forecast may fill: the rest is for what comes after it and overtakes.
 _FILLED = 0.65
+_PROMISED = 0.9  # and what all that was promised may fill, whoever's share it comes out of
 
 
 class Call(Protocol):
@@ -93,7 +95,8 @@ class Planner:
     def ran(self, members: Sequence[tuple[Request, Call]], seconds: float, seconds_between: float = 0.0) -> None:
         """The calls of `members`, of those chosen last, were one forward of `seconds`, so long after the one before."""
         shape, rows = members[0][1].shape, sum(call.rows for _, call in members)
-        if expected := self.cost.seconds(shape, rows):
+        expected = self.cost.seconds(shape, rows)
+        if expected and self.cost.is_measured(shape, rows):  # the first of its kind may have been compiled or tuned
             self._forecaster.ran(expected, seconds_between + seconds)
         self.cost.observe(shape, rows, seconds)
         for request, call in members:
@@ -105,17 +108,34 @@ class Planner:
         """`request` ended with its result."""
         self._recipes.learn(request.workload, request.log)
 
-    def in_order(self, requests: Collection[AnyRequest], now: float) -> list[AnyRequest]:
-        """The most urgent first."""
-        return sorted(requests, key=lambda request: (*self._rank(request, now), request.number))
+    def next_to_start(
+        self, waiting: Sequence[AnyRequest], running: Collection[Request], now: float
+    ) -> list[AnyRequest]:
+        """Those of `waiting` in the order in which to start them: as the scheduler would run them.
 
-    def seconds_until_done(self, request: Request, others: Collection[Request], now: float) -> float:
-        """When `request` is expected to be finished, if nobody comes who overtakes it."""
-        rank, workload = self._rank(request, now), request.workload
+        Turns are taken here by places: the caller with the fewest requests started, for its weight, has the next one.
+        """
+        started = Counter(request.workload.caller for request in running)
+        calls = {request.number: self._waiting_call(request, now) for request in waiting}
+        left, order = sorted(waiting, key=lambda request: calls[request.number].urgency), []
+        while left:
+
+            def rank(request: AnyRequest) -> tuple[float, ...]:
+                call, workload = calls[request.number], request.workload
+                places = started[workload.caller] / workload.weight
+                return (not call.is_endangered, call.is_hopeless, -workload.priority, places)
+
+            first = min(left, key=rank)  # of equals the most urgent
+            left.remove(first)
+            started[first.workload.caller] += 1
+            order.append(first)
+        return order
+
+    def seconds_until_done(self, request: Request, others: Collection[Request], now: float) -> float | None:
+        """When `request` is expected to be finished, if nobody comes who overtakes it; None where nothing is known."""
+        rank = self._rank(request, now)
         ahead = [request, *(other for other in others if other is not request and self._rank(other, now) <= rank)]
-        own = [other for other in ahead if other.workload.caller == workload.caller]
-        callers = {other.workload.caller for other in (request, *others)}
-        return in_fair_shares(self._forecaster.seconds(ahead), self._forecaster.seconds(own), callers)
+        return self._in_fair_shares(request, ahead, others) or None
 
     def seconds_until_one_is_done(self, requests: Collection[Planned]) -> float:
         """When the first of `requests` is expected to be finished."""
@@ -128,24 +148,48 @@ class Planner:
     def require_time(self, request: Request, others: Collection[Request], now: float) -> None:
         """Raises Overloaded where `request` is not sure to be finished in time.
 
-        Everybody in the engine may have to go first, but for a caller's fair share. One that comes to an idle engine is
-        always taken, so that a wrong measurement is corrected and not kept.
+        Everybody in the engine may have to go first, but for those of lower priority and for a caller's fair share; and
+        whatever its share, all that was promised must be kept. One that comes to an idle engine is always taken, so
+        that a wrong measurement is corrected and not kept.
         """
         if not others:
             return
-        own = [request, *(other for other in others if other.workload.caller == request.workload.caller)]
-        seconds = in_fair_shares(
-            self._forecaster.seconds((request, *others)),
-            self._forecaster.seconds(own),
-            {other.workload.caller for other in (request, *others)},
-        )
-        allowed = _FILLED * (request.expires_at - now)
-        if seconds > allowed:
+        priority = request.workload.priority
+        rivals = [other for other in others if other.workload.priority >= priority]
+        allowed = request.expires_at - now
+        seconds = self._in_fair_shares(request, (request, *rivals), rivals)
+        late = max(seconds - _FILLED * allowed, self._forecaster.seconds((request, *others)) - _PROMISED * allowed)
+        if late > 0:
             raise Overloaded(
-                f"The model has work for {seconds:.2g} seconds with this request: too much to be sure that it would be "
-                "finished in the time that is allowed.",
-                retry_after_seconds=seconds - allowed,
+                "The model has too much to do to be sure that this request would be finished in the time that is "
+                "allowed.",
+                retry_after_seconds=late,
             )
+
+    def _in_fair_shares(self, request: Request, ahead: Collection[Request], others: Collection[Request]) -> float:
+        """Seconds until all of `ahead` are done, or the caller's own among them while it shares with `others`."""
+        workload = request.workload
+        weights = {other.workload.caller: other.workload.weight for other in others}
+        weights[workload.caller] = workload.weight
+        everybody = self._forecaster.seconds(ahead)
+        if len(weights) == 1:
+            return everybody
+        own = self._forecaster.seconds(other for other in ahead if other.workload.caller == workload.caller)
+        return in_fair_shares(everybody, own, workload.weight / sum(weights.values()))
+
+    def _waiting_call(self, request: Request, now: float) -> WaitingCall:
+        """`request` before its first call, as the scheduler sees those who wait."""
+        return WaitingCall(
+            request.number,
+            key=None,
+            rows=1,
+            row_cap=1,
+            role=Role.SURROUNDS,
+            seconds=0.0,
+            age_seconds=now - request.submitted_at,
+            remaining_seconds=self._forecaster.seconds_alone(request),
+            seconds_to_deadline=request.expires_at - now,
+        )
 
     def _remaining_seconds(self, request: Request, call: Call) -> float:
         """Of `request` alone. Before any request has finished, as if all its steps were like `call`."""

@@ -8,11 +8,12 @@ to the cap on rows. Batches form from backlog only, never by waiting. The order:
 3. Turns. Callers take turns by deficit round robin (Shreedhar and Varghese, 1995) over seconds of the device: each turn
    is worth a second times the caller's weight; whoever overdraws waits for longer.
 4. Urgency: little remaining work, less credit for age, so that a 4-step request overtakes a 50-step one of another
-   size, but never for ever: one with R seconds left is not overtaken by any that arrives R / AGING seconds after it.
+   size, but never for ever: one with R seconds left is not overtaken for its urgency by any that arrives R / AGING
+   seconds after it.
 
-Between two denoising forwards, calls that surround the steps (text encoders, VAE) may take as long as one such forward
-takes: they let a request join the batch, or end it, but never stall those who denoise for long. A ControlNet's calls
-run ahead of the denoising forward that its owner would share.
+Calls that surround the steps (text encoders, VAE) go first, since they let a request join the batch, or end it, but
+take no more of the time than denoising does while both wait. A ControlNet's calls run ahead of the denoising forward
+that its owner would share.
 """
 
 from __future__ import annotations
@@ -55,10 +56,15 @@ class WaitingCall:
 
     @property
     def is_endangered(self) -> bool:
-        """It ends in time if it runs now, and hardly if it does not. One that cannot any more endangers nobody else."""
+        """It ends in time if it runs now, and hardly if it does not."""
         spare = self.seconds_to_deadline - self.remaining_seconds
         allowed = self.age_seconds + self.seconds_to_deadline
         return 0 <= spare < _SPARE_OF_ALLOWED * allowed + _SPARE_OF_REMAINING * self.remaining_seconds
+
+    @property
+    def is_hopeless(self) -> bool:
+        """It cannot end in time any more: it goes after all others."""
+        return self.remaining_seconds > self.seconds_to_deadline
 
 
 class Scheduler:
@@ -66,7 +72,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._turns = DeficitRoundRobin()
-        self._surrounding_seconds = 0.0  # since the last denoising forward
+        self._surrounding_seconds = 0.0  # that were taken beyond those of denoising
 
     def choose(self, waiting: Sequence[WaitingCall]) -> list[WaitingCall]:
         """The calls to run in one forward: all of one key, at least one if any waits, the first in order leads.
@@ -90,7 +96,7 @@ class Scheduler:
         if calls[0].role is Role.SURROUNDS:
             self._surrounding_seconds += seconds
         elif calls[0].role is Role.DENOISES:
-            self._surrounding_seconds = 0.0
+            self._surrounding_seconds = max(0.0, self._surrounding_seconds - seconds)
 
     def _in_order(self, waiting: Sequence[WaitingCall]) -> list[WaitingCall]:
         highest = max(call.priority for call in waiting)
@@ -102,7 +108,7 @@ class Scheduler:
         def rank(call: WaitingCall) -> tuple[float, ...]:
             if call.is_endangered:
                 return (0, call.seconds_to_deadline, call.number)
-            return (1, -call.priority, call.caller != turn, call.urgency, call.number)
+            return (2 if call.is_hopeless else 1, -call.priority, call.caller != turn, call.urgency, call.number)
 
         return sorted(waiting, key=rank)
 

@@ -2,14 +2,14 @@
 
 Requests of one kind (of so many pixels, with or without guidance, a picture, a pose) call the same modules at the same
 shapes, and differ in how often: once for each denoising step. So the first of a kind that finishes is the recipe of all
-that follow, and the cost of a request is known before it runs. A kind that was never seen borrows the recipe of the one
-nearest in size, in proportion to its pixels. Standard library only.
+that follow, and the cost of a request is known before it runs. A kind that was never seen borrows the recipe of another
+of its size, or of the nearest size in proportion to its pixels. Standard library only.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
@@ -86,27 +86,35 @@ class Recipes:
     """Learns from finished requests what those of their kind will call. Written by one thread, read by any."""
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[_Recipe, ...]] = {}  # by kind; tuples are replaced, never changed
+        self._known: OrderedDict[tuple[Hashable, int], _Recipe] = OrderedDict()  # by kind and pixels; seen last, last
+        self._by_pixels: dict[int, _Recipe] = {}  # the last of any kind
 
     def learn(self, workload: Workload, log: CallLog) -> None:
         """A request of `workload` finished, and made the calls of `log`."""
         if not log.denoised:
             return
+        key = (workload.kind, workload.pixels)
+        known = self._known.get(key)
+        before: tuple[tuple[CallKind, float], ...] = tuple(log.before.items())
+        if known is not None and sum(log.before.values()) < sum(count for _, count in known.before):
+            before = known.before  # its text was known: that of the next one may not be
         recipe = _Recipe(
             workload.pixels,
-            before=tuple(log.before.items()),
+            before=before,
             in_step=tuple((call, count / log.denoised) for call, count in log.in_steps.items()),
             after=tuple(log.after.items()),
             denoising_calls=log.denoised / workload.steps,
         )
-        others = tuple(known for known in self._known.pop(workload.kind, ()) if known.pixels != workload.pixels)
-        self._known[workload.kind] = (*others[-_MOST_KINDS + 1 :], recipe)
-        if sum(map(len, self._known.values())) > _MOST_KINDS:
-            del self._known[next(iter(self._known))]
+        self._known[key] = self._by_pixels[workload.pixels] = recipe
+        self._known.move_to_end(key)
+        if len(self._known) > _MOST_KINDS:
+            (_, pixels), forgotten = self._known.popitem(last=False)
+            if self._by_pixels.get(pixels) is forgotten:
+                del self._by_pixels[pixels]
 
     def remaining(self, workload: Workload, log: CallLog) -> Iterator[Remaining]:
         """What a request has still to call, having called what `log` says; nothing where no request ever finished."""
-        recipe = self._nearest(workload)
+        recipe = self._known.get((workload.kind, workload.pixels)) or self._nearest(workload)
         if recipe is None:
             return
         scale = workload.pixels / recipe.pixels
@@ -122,5 +130,9 @@ class Recipes:
                 yield Remaining(call, count, scale)
 
     def _nearest(self, workload: Workload) -> _Recipe | None:
-        alike = self._known.get(workload.kind) or [known for kind in list(self._known.values()) for known in kind]
-        return min(alike, key=lambda known: abs(known.pixels - workload.pixels), default=None)
+        """Of the same size and another kind; else of the nearest size, if it can be of the same kind."""
+        if workload.pixels in self._by_pixels:
+            return self._by_pixels[workload.pixels]
+        known = list(self._known.items())
+        alike = [recipe for (kind, _), recipe in known if kind == workload.kind] or [recipe for _, recipe in known]
+        return min(alike, key=lambda recipe: abs(recipe.pixels - workload.pixels), default=None)

@@ -1,6 +1,7 @@
-"""Embeddings of prompts that were encoded before: a cache that changes no picture.
+"""Embeddings of prompts that were encoded before: a cache that changes no picture by more than company does.
 
-Text encoders are deterministic, so the embeddings of a text stand for encoding it again. Bounded by bytes; what was not
+Text encoders are deterministic, so the embeddings of a text stand for encoding it again, but for the last bit if they
+were made beside others. Bounded by bytes; what was not
 used for longest goes first. Keys are digests: no prompt is kept. Belongs to the engine's thread.
 """
 

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 def quantize_blocks(denoiser: Any, kind: Quantization, device: torch.device | None) -> None:
     """The linear layers of a diffusers model's repeated blocks, where its time and memory go.
 
-    What modulates norms, and what is around the blocks, is small and sensitive, and stays as it is.
+    But not those that modulate norms where activations are quantized too: of a row they see one token only, from which
+    there is no time to gain, and kernels want more.
     """
     linears: set[nn.Module] = {
         layer
         for block in denoiser.modules()
         if type(block).__name__ in denoiser._repeated_blocks
         for name, layer in block.named_modules()
-        if isinstance(layer, nn.Linear) and "norm" not in name
+        if isinstance(layer, nn.Linear) and (kind == "int8_weight_only" or "norm" not in name)
     }
     _quantize(denoiser, kind, linears, device)
 

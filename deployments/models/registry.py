@@ -6,15 +6,10 @@ a replica loads the family's own module.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from config.schema import Family
-
-if TYPE_CHECKING:
-    from config.schema import ModelConfig
-    from deployments.models.protocol import DiffusionModel
 
 Capability = Literal["text-to-image", "image-to-image", "inpainting", "pose"]
 
@@ -42,15 +37,3 @@ FAMILIES: dict[Family, FamilyTraits] = {
         "deployments.models.flux_fill:FluxFill", ("inpainting",), 16, rounds_size=True, useless=("negative_prompt",)
     ),
 }
-
-
-def load_model(config: ModelConfig) -> DiffusionModel:
-    """The model of `config`, loaded; imports torch and diffusers. Raises what `loading.load_pipeline` does."""
-    from deployments.models.loading import load_pipeline
-
-    module, _, name = FAMILIES[config.family].factory.partition(":")
-    model_class: type[DiffusionModel] = getattr(importlib.import_module(module), name)
-    options: dict[str, Any] = {}
-    if (share := config.acceleration.lossy_guidance_cutoff) is not None:  # only of families that take it
-        options["guided_share"] = share
-    return model_class(load_pipeline(model_class.pipeline_class, config), **options)

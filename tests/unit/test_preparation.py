@@ -129,7 +129,7 @@ def test_warming_up_gives_each_family_what_it_needs(family: Family, given: set[s
         ("RGB", (48, 32)),
         ("L", (48, 32)),
     }
-    assert (inputs.width, inputs.height, inputs.steps, inputs.strength) == (48, 32, 1, 1.0)
+    assert (inputs.width, inputs.height, inputs.steps, inputs.strength) == (48, 32, 3, 1.0)
     if inputs.mask is not None:
         assert inputs.mask.getextrema() == (REPAINT, REPAINT)
 

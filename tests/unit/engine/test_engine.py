@@ -171,6 +171,23 @@ def test_a_full_queue_refuses(toy: Toy) -> None:
     engine.stop()
 
 
+def test_a_flood_of_one_caller_leaves_the_queue_and_its_places_to_others(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=2, max_queued=6))
+    order: list[str] = []
+
+    def ask(caller: str) -> Job[float]:
+        return engine.submit(pipeline(toy, steps=20, finish=lambda: order.append(caller)), Workload(caller=caller))
+
+    flood = [ask("flood") for _ in range(8)]
+    with pytest.raises(Overloaded):
+        ask("flood")
+    polite = ask("polite")
+    engine.start()
+    results([*flood, polite])
+    assert order.index("polite") <= 2  # and not behind the eight
+    engine.stop()
+
+
 def test_a_failing_request_fails_alone(engine: DiffusionEngine, toy: Toy) -> None:
     good, bad, fine = submit_all(engine, [pipeline(toy), pipeline(toy, start=-1, steps=4), pipeline(toy, start=5)])
     with pytest.raises(GenerationFailed) as failed:

@@ -81,6 +81,6 @@ def test_what_forwards_leave_out_is_added_and_forgotten_again(forecaster: Foreca
 
 
 def test_a_fair_share_is_no_smaller_than_what_is_left() -> None:
-    assert in_fair_shares(everybody=100, own=10, callers={"a", "b"}) == 20
-    assert in_fair_shares(everybody=12, own=10, callers={"a", "b"}) == 12
-    assert in_fair_shares(everybody=10, own=10, callers={"a"}) == 10
+    assert in_fair_shares(everybody=100, own=10, share=0.5) == 20
+    assert in_fair_shares(everybody=12, own=10, share=0.5) == 12
+    assert in_fair_shares(everybody=10, own=10, share=1.0) == 10

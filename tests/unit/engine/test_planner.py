@@ -110,6 +110,20 @@ def test_one_callers_flood_leaves_others_their_share(engine: VirtualEngine) -> N
     assert all((request.done_at or 0) - request.submitted_at < 4 * alone for request in other)
 
 
+@pytest.mark.parametrize("callers", [3, 8])
+def test_promises_to_many_callers_are_kept_too(callers: int) -> None:
+    """Each floods at once, and each was promised no more than its share leaves time for."""
+    engine = VirtualEngine(cost)
+    engine.warm_up(SIZES)
+    burst = [
+        VirtualRequest(number, number * 0.01, 512, 20, 2, 15.0, caller=str(number % callers)) for number in range(200)
+    ]
+    engine.serve(burst)
+    admitted = [request for request in burst if request.refused is None]
+    assert sum(request.done_at is None for request in admitted) <= 0.01 * len(admitted)
+    assert len({request.caller for request in admitted}) == callers
+
+
 def test_a_flood_does_not_close_the_door_to_others() -> None:
     engine = VirtualEngine(cost)
     engine.warm_up(SIZES)

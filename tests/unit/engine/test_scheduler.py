@@ -94,8 +94,8 @@ class TestPromises:
         assert chosen(calls) == [1]
 
     def test_who_cannot_make_it_any_more_endangers_nobody(self) -> None:
-        hopeless = waiting(0, key="large", remaining=30.0, seconds_to_deadline=20.0)
-        assert chosen([hopeless, waiting(1, key="small")]) == [1]
+        hopeless = waiting(0, key="large", age=500.0, remaining=30.0, seconds_to_deadline=20.0)
+        assert chosen([hopeless, waiting(1, key="small", age=1.0)]) == [1]
 
     def test_without_a_deadline_nobody_is_endangered(self) -> None:
         assert not waiting(0, remaining=1e9).is_endangered

@@ -65,7 +65,17 @@ def test_another_size_borrows_from_the_nearest_in_proportion(recipes: Recipes) -
 def test_another_kind_borrows_where_nothing_of_its_own_is_known(recipes: Recipes) -> None:
     assert remaining(recipes, Workload("edit", pixels=64, steps=4)) == {TEXT: 2, UNET: 4, VAE: 1}
     recipes.learn(Workload("edit", pixels=640, steps=4), log(4, guides=4))
-    assert NET in remaining(recipes, Workload("edit", pixels=64, steps=4))
+    assert NET not in remaining(recipes, Workload("edit", pixels=64, steps=4))  # its size counts for more
+    assert NET in remaining(recipes, Workload("edit", pixels=128, steps=4))
+
+
+def test_a_text_that_was_known_does_not_make_the_next_one_free(recipes: Recipes) -> None:
+    cached = CallLog()
+    for _ in range(4):
+        cached.add(UNET, Role.DENOISES)
+    cached.add(VAE, Role.SURROUNDS)
+    recipes.learn(Workload("plain", pixels=64, steps=4), cached)
+    assert remaining(recipes, Workload("plain", pixels=64, steps=4)) == {TEXT: 2, UNET: 4, VAE: 1}
 
 
 def test_a_request_without_steps_teaches_nothing(recipes: Recipes) -> None:
@@ -77,4 +87,4 @@ def test_what_callers_choose_cannot_fill_the_memory(recipes: Recipes) -> None:
     for size in range(3000):
         recipes.learn(Workload("plain", pixels=size + 1), log(1))
         recipes.learn(Workload(("kind", size), pixels=1), log(1))
-    assert sum(map(len, recipes._known.values())) <= 2 * 1024
+    assert max(len(recipes._known), len(recipes._by_pixels)) <= 1024

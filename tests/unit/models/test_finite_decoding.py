@@ -7,8 +7,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from config.schema import ModelConfig, Weights
+from deployments.models.assembly import load_model
 from deployments.models.finite_decoding import decode_finitely
-from deployments.models.registry import load_model
 from deployments.models.small import small_model
 from tests.unit.models.conftest import Parity, inputs
 

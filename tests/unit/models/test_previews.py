@@ -21,8 +21,8 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
 from config.schema import ModelConfig, Weights
+from deployments.models.assembly import load_model
 from deployments.models.previews import LatentColors, preview_steps, watched
-from deployments.models.registry import load_model
 from deployments.models.sdxl import SCHEDULERS
 from tests.unit.models.conftest import drawing, inputs, window
 

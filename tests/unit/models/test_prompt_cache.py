@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from config.schema import ModelConfig, Weights
+from deployments.models.assembly import load_model
 from deployments.models.prompt_cache import PromptCache
 from deployments.models.protocol import DiffusionModel
-from deployments.models.registry import load_model
 from tests.unit.models.conftest import Parity, inputs
 
 SIXTEEN_BYTES = {"prompt_embeds": torch.zeros(4)}
