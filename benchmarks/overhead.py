@@ -3,17 +3,18 @@
     python -m benchmarks.overhead [--requests 30]
     unshare --net sh -c 'ip link set lo up && python -m benchmarks.overhead --haproxy'
 
-Asks for each picture three times in turn: of the engine in this process, of the replica through a Serve handle, and of
-the service over HTTP. The differences of the three are what the hops cost; encoding is measured by itself. Then the
-same with eight at a time. `--haproxy` puts Ray's HAProxy in the place of Serve's proxy in Python; it listens on all
+Asks for each picture twice in turn: of the replica through a Serve handle, which tells how long its engine took, and of
+the service over HTTP. The differences are what the hops cost; encoding is measured by itself. Then eight at a time, of
+an engine in this process too. `--haproxy` puts Ray's HAProxy in the place of Serve's proxy in Python; it listens on all
 interfaces, so that a network namespace of its own (which root may make) keeps it in. Prints tables in milliseconds a
-picture and, last, one line of JSON: by size, the milliseconds added and their share.
+picture and, last, one line of JSON: by size, the milliseconds added and their share of all, alone and of eight.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import statistics
@@ -21,7 +22,6 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.services import EASEL, ENVIRONMENT, Running  # first: Ray reads the environment when it is imported
 
@@ -30,12 +30,16 @@ os.environ |= ENVIRONMENT | {"RAY_ENABLE_AUTO_CONNECT": "0", "RAY_SERVE_LOG_TO_S
 import httpx
 import psutil
 import ray
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
 from ray import serve
+from torch.utils.benchmark import Timer
 
 from benchmarks.load import Order, Send, closed_loop
 from benchmarks.offline import OfflineEngine, image_request
 from deployments.imaging.encode import encode
 from deployments.models.pixels import to_pixels
+from deployments.types import ImageResult
 from serve_app.dialects.image_answers import ImagesAnswer, Picture, TokensByKind, Usage
 from serve_app.dialects.picture_data import to_base64
 
@@ -71,7 +75,7 @@ def main() -> None:
         print(f"\n{'one at a time, ms':20}{'engine':>8}{'PNG':>8}{'JSON':>8}{'hop':>8}{'HTTP':>8}{'added':>8}")
         figures: dict[str, dict[str, float]] = {}
         for size in STEPS:
-            parts = asyncio.run(one_at_a_time(engine, running, size, options.requests))
+            parts = asyncio.run(one_at_a_time(running, size, options.requests))
             row = (parts.engine, parts.png, parts.json, parts.hop, parts.http, parts.added)
             print(f"  {size:18}" + "".join(f"{value:8.1f}" for value in row), flush=True)
             share = parts.added / (parts.added + parts.engine)
@@ -97,33 +101,44 @@ def order(size: str, seed: int) -> Order:
     }
 
 
-def ways(engine: OfflineEngine, running: Running, client: httpx.AsyncClient) -> dict[str, Send]:
-    """To a picture, each through more than the one before."""
-    replica = serve.get_app_handle("sdxl")
-
-    async def by_handle(asked: Order) -> object:
-        return await replica.generate.remote(image_request(asked))
-
-    async def over_http(asked: Order) -> None:
-        (await client.post(running.url, json=asked)).raise_for_status()
-
-    return {"engine": engine.paint, "handle": by_handle, "HTTP": over_http}
-
-
-async def one_at_a_time(engine: OfflineEngine, running: Running, size: str, count: int) -> Parts:
-    """Medians over `count` pictures; all ways in turn, so that whatever else the machine does meets them alike."""
+async def one_at_a_time(running: Running, size: str, count: int) -> Parts:
+    """Medians over `count` pictures; both ways in turn, so that whatever else the machine does meets them alike."""
     milliseconds: defaultdict[str, list[float]] = defaultdict(list)
     async with httpx.AsyncClient(timeout=600) as client:
-        for seed in range(-2, count):
-            for way, send in ways(engine, running, client).items():
-                spent = await milliseconds_of(send, order(size, seed % 2**32))
-                if seed >= 0:  # the first two warm up
-                    milliseconds[way].append(spent)
-    direct, handle, http = (statistics.median(milliseconds[way]) for way in ("engine", "handle", "HTTP"))
-    painted = await engine.paint(order(size, 0))
-    png, file = timed(lambda: encode(to_pixels(painted), "png", 100))
-    to_json, _ = timed(lambda: answer(file, size).model_dump_json())
-    return Parts(direct, png, to_json, hop=handle - direct - png, http=http - handle - to_json)
+        ask, post = by_handle(), over_http(running, client)
+        for seed in range(count + 2):
+            before = time.perf_counter()
+            result = await ask(order(size, seed))
+            between = time.perf_counter()
+            await post(order(size, seed))
+            after = time.perf_counter()
+            if seed >= 2:  # the first ones warm up
+                milliseconds["engine"].append((result.queue_seconds + result.inference_seconds) * 1000)
+                milliseconds["handle"].append((between - before) * 1000)
+                milliseconds["HTTP"].append((after - between) * 1000)
+    engine, handle, http = (statistics.median(values) for values in milliseconds.values())
+    painted = VaeImageProcessor.pil_to_numpy(Image.open(io.BytesIO(result.image)))
+    tensor = VaeImageProcessor.numpy_to_pt(painted)
+    png = milliseconds_of(lambda: encode(to_pixels(tensor), "png", 100))
+    to_json = milliseconds_of(lambda: answer(result.image, size).model_dump_json())
+    return Parts(engine, png, to_json, hop=handle - engine - png, http=http - handle - to_json)
+
+
+def by_handle() -> Callable[[Order], Awaitable[ImageResult]]:
+    replica = serve.get_app_handle("sdxl")
+
+    async def ask(asked: Order) -> ImageResult:
+        result: ImageResult = await replica.generate.remote(image_request(asked))
+        return result
+
+    return ask
+
+
+def over_http(running: Running, client: httpx.AsyncClient) -> Send:
+    async def post(asked: Order) -> None:
+        (await client.post(running.url, json=asked)).raise_for_status()
+
+    return post
 
 
 async def several_at_a_time(engine: OfflineEngine, running: Running, size: str, count: int) -> dict[str, float]:
@@ -131,26 +146,14 @@ async def several_at_a_time(engine: OfflineEngine, running: Running, size: str, 
     async with httpx.AsyncClient(timeout=600) as client:
         asked = [order(size, seed) for seed in range(max(count, 2 * CLIENTS))]
         spent: dict[str, float] = {}
-        for way, send in ways(engine, running, client).items():
+        for way, send in {"engine": engine.paint, "handle": by_handle(), "HTTP": over_http(running, client)}.items():
             await closed_loop(send, asked[:CLIENTS], CLIENTS)
             spent[way] = 1000 / (await closed_loop(send, asked, CLIENTS)).throughput
     return spent
 
 
-async def milliseconds_of(send: Callable[[Order], Awaitable[object]], asked: Order) -> float:
-    before = time.perf_counter()
-    await send(asked)
-    return (time.perf_counter() - before) * 1000
-
-
-def timed(run: Callable[[], Any], times: int = 15) -> tuple[float, Any]:
-    """Median milliseconds, and the last result."""
-    spent = []
-    for _ in range(times):
-        before = time.perf_counter()
-        result = run()
-        spent.append((time.perf_counter() - before) * 1000)
-    return statistics.median(spent), result
+def milliseconds_of(run: Callable[[], object]) -> float:
+    return Timer("run()", globals={"run": run}).blocked_autorange(min_run_time=0.2).median * 1000
 
 
 def answer(file: bytes, size: str) -> ImagesAnswer:
