@@ -3,7 +3,7 @@
 .PHONY: help install install-dev install-clients install-peers serve test test-fast lint format lock clean bench
 
 CONFIG ?= config/local.yaml
-BENCHMARKS ?= batching png overhead serving footprint
+BENCHMARKS ?= scheduling batching png overhead serving footprint
 BIN := .venv/bin
 
 help: ## list the commands

@@ -82,7 +82,7 @@ class Dispatcher:
                         if isinstance(event, ImageResult):
                             yield event
                             return  # whatever happens to the replica now, the request has its answer
-                        if event.step > told_before:
+                        if event.step > told_before or event.is_waiting:
                             steps_told = event.step
                             yield event
                 return
