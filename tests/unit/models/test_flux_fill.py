@@ -104,7 +104,7 @@ def test_a_broken_collation_is_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     intact = collate.run_merged
-    monkeypatch.setattr("deployments.engine.engine.run_merged", lambda calls: intact(calls)[::-1])
+    monkeypatch.setattr("deployments.engine.execution.run_merged", lambda calls: intact(calls)[::-1])
     same_size = [one for one in MIXED if (one.width, one.height) == (64, 64)]
     pictures = parity.together(model, same_size)
     with pytest.raises(AssertionError):

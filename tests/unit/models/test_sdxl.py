@@ -120,7 +120,7 @@ def test_a_broken_collation_is_seen(
 ) -> None:
     """The negative control of the test above: rows given to the wrong requests."""
     intact = collate.run_merged
-    monkeypatch.setattr("deployments.engine.engine.run_merged", lambda calls: intact(calls)[::-1])
+    monkeypatch.setattr("deployments.engine.execution.run_merged", lambda calls: intact(calls)[::-1])
     same_rows = [one for one in MIXED if one.guidance_scale > 1 and one.width == 64]
     pictures = parity.together(model, same_rows)
     with pytest.raises(AssertionError):

@@ -169,7 +169,7 @@ def test_a_broken_collation_is_seen(
     def swapped(calls: list[collate.ModuleCall]) -> list[Any]:
         return intact(calls)[:: -1 if calls[0].name.startswith("controlnet") else 1]
 
-    monkeypatch.setattr("deployments.engine.engine.run_merged", swapped)
+    monkeypatch.setattr("deployments.engine.execution.run_merged", swapped)
     same_rows = [one for one in MIXED if one.guidance_scale > 1 and one.width == 64]
     pictures = parity.together(model, same_rows)
     with pytest.raises(AssertionError):
