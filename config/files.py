@@ -76,13 +76,8 @@ class _IngressApplication(BaseModel):
     deployments: tuple[_IngressDeployment]
 
 
-class _BacklogPolicyArguments(Strict):
-    target_backlog_seconds: float = Field(gt=0, strict=True)
-
-
 class _BacklogPolicy(Strict):
-    policy_function: Literal["deployments.autoscaling:BacklogPolicy"]
-    policy_kwargs: _BacklogPolicyArguments
+    policy_function: Literal["deployments.autoscaling:backlog_policy"]
 
 
 class _ModelAutoscaling(BaseModel):

@@ -252,6 +252,9 @@ class ModelSettings(Strict):
     watchdog_seconds: PositiveFloat = Field(
         default=120.0, description="A module call that runs longer makes the replica unhealthy; it is then replaced."
     )
+    target_backlog_seconds: PositiveFloat = Field(
+        default=20.0, description="The work a replica may have, where autoscaling goes by it, before another starts."
+    )
 
 
 class ModelRoute(Strict):

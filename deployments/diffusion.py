@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ray import serve
 from ray.serve import Application
 
-from config.schema import ModelConfig, ModelSettings, dimensions
-from deployments.autoscaling import BACKLOG_SECONDS
+from config.schema import ModelConfig, ModelSettings
+from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable
 from deployments.models.assembly import load_model
@@ -122,7 +122,7 @@ class Diffusion:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What Serve's controller is told every now and then; see deployments.autoscaling."""
-        return {BACKLOG_SECONDS: self._engine.backlog_seconds()}
+        return {BACKLOG: self._engine.backlog_seconds() / self._current_settings().target_backlog_seconds}
 
     async def check_health(self) -> None:
         """Raises when the engine is dead or hung, so that Serve replaces this replica."""
@@ -162,26 +162,28 @@ class Diffusion:
     def _warm_up(self, sizes: tuple[str, ...]) -> None:
         """A few steps at each size, alone and together: the first user need not wait for it, and the knee is known.
 
-        Twice as many at a time, until a forward takes no more of them.
+        Once without guidance, then with it, twice as many at a time until a forward takes no more of them.
         """
         for size in sizes:
-            width, height = dimensions(size)
-            workload = Workload(kind="warm-up", pixels=width * height, steps=warm_up_inputs(size, self._family).steps)
+            self._paint(size, range(1))
             together, runs_together = 1, True
             while together <= _MOST_AT_WARM_UP and runs_together:
-                before = self._engine.statistics().forwards
-                jobs = [
-                    self._engine.submit(self._generation(warm_up_inputs(size, self._family, each), _ignore), workload)
-                    for each in range(together, 2 * together)  # no two prompts alike: known ones are not encoded
-                ]
-                for job in jobs:
-                    job.future.result()
-                after = self._engine.statistics().forwards.items()
-                runs_together = any(
-                    made.largest_batch >= together for label, made in after if made != before.get(label)
-                )
+                runs_together = self._paint(size, range(together, 2 * together)) >= together
                 together *= 2
         logger.info("Warmed up at %s", ", ".join(sizes) or "no size")
+
+    def _paint(self, size: str, numbers: range) -> int:
+        """Runs `warm_up_inputs` of these numbers together; returns how many calls a forward took at most."""
+        before = self._engine.statistics().forwards
+        jobs = []
+        for number in numbers:
+            inputs = warm_up_inputs(size, self._family, number)
+            workload = Workload(kind="warm-up", pixels=inputs.width * inputs.height, steps=inputs.steps)
+            jobs.append(self._engine.submit(self._generation(inputs, _ignore), workload))
+        for job in jobs:
+            job.future.result()
+        after = self._engine.statistics().forwards.items()
+        return max((made.largest_batch for label, made in after if made != before.get(label)), default=0)
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -121,7 +121,10 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
 
 
 def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInputs:
-    """A few steps at `size` (`WxH`), of whatever the family needs to be given; each `number` has its own prompt."""
+    """A few steps at `size` (`WxH`), of whatever the family needs to be given.
+
+    Each `number` has its own prompt; 0 has no guidance, which for some families makes it a single row.
+    """
     width, height = dimensions(size)
     has_picture = "text-to-image" not in FAMILIES[family].capabilities
     has_pose = "pose" in FAMILIES[family].capabilities
@@ -132,7 +135,7 @@ def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInpu
         height=height,
         seed=0,
         steps=3,  # the first is slow, and requests that begin one after another shall meet
-        guidance_scale=5.0,
+        guidance_scale=5.0 if number else 1.0,
         scheduler="default",
         image=Image.new("RGB", (width, height)) if has_picture else None,
         mask=Image.new("L", (width, height), REPAINT) if has_picture else None,

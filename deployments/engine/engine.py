@@ -15,6 +15,7 @@ ends the engine.
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import logging
 import math
@@ -86,10 +87,15 @@ class DiffusionEngine:
         self._planner = Planner()
         self._statistics = StatisticsRecorder()
         self._executor = Executor(self._planner, self._statistics, memory, self._note_activity)
-        self._thread = threading.Thread(target=self._loop, name="diffusion-engine", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts the thread. What is submitted before waits until then."""
+        """Starts the thread. What is submitted before waits until then.
+
+        It goes on in the context of whoever starts it, where torch keeps the settings that loading a model has made.
+        """
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=[self._loop], name="diffusion-engine", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,7 +103,7 @@ class DiffusionEngine:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(timeout=10)
         self._fail_everybody(ModelUnavailable("The model is shutting down.", retry_after_seconds=5))
 

@@ -108,12 +108,6 @@ def _compile(denoisers: Sequence[Any], device: torch.device, cache: str) -> None
         torch.compile(lambda number: number + 1)(torch.zeros(2, device=device))
     except Exception as error:  # of whichever compiler is missing
         raise ValueError(f"acceleration.compile: nothing can be compiled for {device}: {error}") from error
+    symbolic_shapes.use_duck_shape = False  # or torch compiles anew where two sizes differ that were equal once
     for denoiser in denoisers:
-        denoiser.register_forward_pre_hook(_tell_sizes_apart)
         denoiser.compile_repeated_blocks(fullgraph=True, dynamic=True, recompile_limit=_MOST_COMPILATIONS)
-
-
-def _tell_sizes_apart(_module: object, _arguments: object) -> None:
-    """Lest torch compiles anew where two sizes differ that were equal once. A setting of the thread, so made by the one
-    that calls: another one loads."""
-    symbolic_shapes.use_duck_shape = False

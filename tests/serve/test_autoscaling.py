@@ -34,12 +34,12 @@ def model(service: LiveService) -> Iterator[DeploymentHandle]:
     """One more application of the small model, without a replica, and in a hurry in all it does about that."""
     application = next(one for one in yaml.safe_load(LOCAL.read_text())["applications"] if one["name"] == "sdxl")
     settings = application["deployments"][0]
-    policy = {**settings["autoscaling_config"]["policy"], "policy_kwargs": {"target_backlog_seconds": 0.2}}
     deployment = serve.deployment(
         Diffusion,
         name="Diffusion",
         ray_actor_options={"num_cpus": 0.1},
-        user_config=settings["user_config"] | {"batching": {"max_running": 1}},  # so that the others' work waits
+        user_config=settings["user_config"]
+        | {"batching": {"max_running": 1}, "target_backlog_seconds": 0.2},  # so that the others' work waits, and counts
         max_ongoing_requests=64,
         graceful_shutdown_wait_loop_s=0.5,
         autoscaling_config={
@@ -49,7 +49,7 @@ def model(service: LiveService) -> Iterator[DeploymentHandle]:
             "look_back_period_s": 1,
             "upscale_delay_s": 0,
             "downscale_delay_s": 1,
-            "policy": policy,
+            "policy": settings["autoscaling_config"]["policy"],
         },
     )
     config = ModelConfig.model_validate(application["args"] | {"warm_up_sizes": []})

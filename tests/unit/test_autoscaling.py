@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.serve.config import AutoscalingContext, AutoscalingPolicy
 
-from deployments.autoscaling import BACKLOG_SECONDS, BacklogPolicy, replicas_wanted
-
-TARGET = 10.0
+from deployments.autoscaling import BACKLOG, backlog_policy, replicas_wanted
 
 IDLE = [0.0] * 5
-SHORTLY = [0.0, 0.0, 0.0, 0.0, 4.0]  # a fifth of the time
-OFTEN = [3.0, 0.0, 2.0, 3.0, 0.0]  # three fifths
-ALWAYS = [1.0, 2.0, 1.0, 2.0, 3.0]
+SHORTLY = [0.0, 0.0, 0.0, 0.0, 0.4]  # a fifth of the time
+OFTEN = [0.3, 0.0, 0.2, 0.3, 0.0]  # three fifths
+ALWAYS = [0.1, 0.2, 0.1, 0.2, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -32,11 +30,11 @@ ALWAYS = [1.0, 2.0, 1.0, 2.0, 3.0]
         pytest.param([IDLE], 0, 0, id="nothing to do"),
         pytest.param([IDLE], 1, 1, id="a request runs whose cost is not known yet"),
         pytest.param([ALWAYS], 1, 1, id="a long request stays under the target"),
-        pytest.param([[0.0, 10.0]], 2, 1, id="exactly the target"),
-        pytest.param([[0.0, 10.1]], 2, 2, id="more than the target"),
-        pytest.param([[60.0, 45.0]], 9, 5, id="what is left of a burst"),
-        pytest.param([[45.0, 5.0]], 1, 1, id="a burst that is over"),
-        pytest.param([[18.0], [3.0]], 4, 3, id="the backlogs of all"),
+        pytest.param([[0.0, 1.0]], 2, 1, id="exactly the target"),
+        pytest.param([[0.0, 1.01]], 2, 2, id="more than the target"),
+        pytest.param([[6.0, 4.5]], 9, 5, id="what is left of a burst"),
+        pytest.param([[4.5, 0.5]], 1, 1, id="a burst that is over"),
+        pytest.param([[1.8], [0.3]], 4, 3, id="the backlogs of all"),
         pytest.param([SHORTLY, SHORTLY], 2, 1, id="one can do it"),
         pytest.param([OFTEN, OFTEN], 2, 2, id="one could not do what two did"),
         pytest.param([OFTEN, SHORTLY], 2, 1, id="one has just the time for what two did"),
@@ -45,15 +43,15 @@ ALWAYS = [1.0, 2.0, 1.0, 2.0, 3.0]
     ],
 )
 def test_replicas_wanted(backlogs: list[list[float]], requests: float, replicas: int) -> None:
-    assert replicas_wanted(backlogs, requests, TARGET) == replicas
+    assert replicas_wanted(backlogs, requests) == replicas
 
 
-@given(st.lists(st.lists(st.floats(0, 500), min_size=1, max_size=6), max_size=8), st.floats(0, 100))
+@given(st.lists(st.lists(st.floats(0, 50), min_size=1, max_size=6), max_size=8), st.floats(0, 100))
 def test_only_a_backlog_asks_for_more_replicas_than_there_are(backlogs: list[list[float]], requests: float) -> None:
-    wanted = replicas_wanted(backlogs, requests, TARGET)
-    latest = sum(seconds[-1] for seconds in backlogs)
-    assert wanted * TARGET >= latest
-    assert wanted <= max(len(backlogs), 1) or (wanted - 1) * TARGET < latest
+    wanted = replicas_wanted(backlogs, requests)
+    latest = sum(told[-1] for told in backlogs)
+    assert wanted >= latest
+    assert wanted <= max(len(backlogs), 1) or wanted - 1 < latest
 
 
 def context(raw_metrics: dict[str, dict[str, list[Any]]] | None, requests: float) -> AutoscalingContext:
@@ -67,33 +65,20 @@ def samples(*seconds: float) -> list[Any]:
 
 
 def test_the_policy_reads_what_replicas_report() -> None:
-    policy = BacklogPolicy(target_backlog_seconds=10)
-    reports = {"a": samples(90, 25), "b": samples(0, 9), "started just now": []}
+    reports = {"a": samples(9, 2.5), "b": samples(0, 0.9), "started just now": []}
     others = {"running_requests": {"a": samples(1000)}}
-    assert policy(context({BACKLOG_SECONDS: reports, **others}, 3)) == (4, {})
-    assert policy(context({}, 3)) == (1, {})
-    assert policy(context(None, 0)) == (0, {})
-
-
-@pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf"), True, "10", None])
-def test_a_target_that_is_none(target: Any) -> None:
-    with pytest.raises(ValueError, match=r"^target_backlog_seconds: must be a number greater than 0, not "):
-        BacklogPolicy(target_backlog_seconds=target)
-
-
-def test_an_unknown_argument() -> None:
-    arguments: dict[str, Any] = {"target_backlog_seconds": 10, "target_backlog": 10}
-    with pytest.raises(TypeError, match="target_backlog'"):
-        BacklogPolicy(**arguments)
+    assert backlog_policy(context({BACKLOG: reports, **others}, 3)) == (4, {})
+    assert backlog_policy(context({}, 3)) == (1, {})
+    assert backlog_policy(context(None, 0)) == (0, {})
 
 
 def test_ray_carries_it_to_where_our_packages_are_not(tmp_path: Path) -> None:
-    carried = AutoscalingPolicy(policy_function="deployments.autoscaling:BacklogPolicy")
+    carried = AutoscalingPolicy(policy_function="deployments.autoscaling:backlog_policy")
     (tmp_path / "policy").write_bytes(carried.get_serialized_policy_def() or b"")
     there = (
         "import pickle, types\n"
-        "policy = pickle.load(open('policy', 'rb'))(target_backlog_seconds=10)\n"
-        f"reports = {{{BACKLOG_SECONDS!r}: {{'a': [types.SimpleNamespace(value=25.0)]}}}}\n"
+        "policy = pickle.load(open('policy', 'rb'))\n"
+        f"reports = {{{BACKLOG!r}: {{'a': [types.SimpleNamespace(value=2.5)]}}}}\n"
         "print(policy(types.SimpleNamespace(raw_metrics=reports, total_num_requests=1.0)))\n"
         "import deployments\n"
     )

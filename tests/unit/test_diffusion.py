@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from config.schema import ModelConfig
 from deployments import diffusion, preparation
-from deployments.autoscaling import BACKLOG_SECONDS
+from deployments.autoscaling import BACKLOG
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
@@ -482,15 +482,15 @@ async def test_work_that_nobody_waits_for_any_more_is_cancelled(model: Diffusion
 
 
 async def test_the_controller_is_told_how_long_the_work_here_takes(model: Diffusion, toy: Toy) -> None:
-    assert await model.record_autoscaling_stats() == {BACKLOG_SECONDS: 0.0}
+    assert await model.record_autoscaling_stats() == {BACKLOG: 0.0}
     await model.generate(request())
     toy.network.gate.clear()
     callers = [asyncio.create_task(model.generate(request(seed=seed, steps=50))) for seed in range(4)]
     await until(lambda: model._engine.statistics().waiting + model._engine.statistics().running == 4)
-    assert (await model.record_autoscaling_stats())[BACKLOG_SECONDS] > 0
+    assert (await model.record_autoscaling_stats())[BACKLOG] > 0
     toy.network.gate.set()
     await asyncio.gather(*callers)
-    assert await model.record_autoscaling_stats() == {BACKLOG_SECONDS: 0.0}
+    assert await model.record_autoscaling_stats() == {BACKLOG: 0.0}
 
 
 async def test_what_cannot_be_finished_in_time_is_refused_at_once(model: Diffusion, toy: Toy) -> None:
@@ -613,7 +613,8 @@ class TestLoading:
         model = make(warm_up_sizes=["16x8", "24x32"])
         sizes = [(inputs.width, inputs.height) for inputs in toy.seen]
         assert sizes == sorted(sizes)
-        assert all(sizes.count(size) in (1 + 2, 1 + 2 + 4, 1 + 2 + 4 + 8, 31) for size in ((16, 8), (24, 32)))
+        assert all(sizes.count(size) in (1 + 3, 1 + 7, 1 + 15, 1 + 31) for size in ((16, 8), (24, 32)))
+        assert [inputs.guidance_scale > 1 for inputs in toy.seen].count(False) == 2  # once a size: a single row
         assert {inputs.steps for inputs in toy.seen} == {3}
         assert model._engine.statistics().finished == len(sizes)
 

@@ -134,6 +134,12 @@ def test_warming_up_gives_each_family_what_it_needs(family: Family, given: set[s
         assert inputs.mask.getextrema() == (REPAINT, REPAINT)
 
 
+def test_warming_up_runs_with_guidance_and_once_without() -> None:
+    asked = [warm_up_inputs("64x64", "sdxl", number) for number in range(3)]
+    assert [inputs.guidance_scale > 1 for inputs in asked] == [False, True, True]
+    assert len({inputs.prompt for inputs in asked}) == 3
+
+
 def test_every_family_can_be_warmed_up() -> None:
     for family in FAMILIES:
         assert warm_up_inputs("64x64", family).prompt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pkgutil
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +15,7 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from config.files import ConfigError, ServeFile, read_serve_file
-from deployments.autoscaling import BacklogPolicy
+from deployments.autoscaling import backlog_policy
 
 FOLDER = Path(__file__).parents[3] / "config"
 SHIPPED = [FOLDER / "local.yaml", FOLDER / "serve.yaml"]
@@ -101,8 +100,7 @@ class TestShippedFile:
         ]
         for application in models:
             policy = application["deployments"][0]["autoscaling_config"]["policy"]
-            assert pkgutil.resolve_name(policy["policy_function"]) is BacklogPolicy
-            BacklogPolicy(**policy["policy_kwargs"])
+            assert pkgutil.resolve_name(policy["policy_function"]) is backlog_policy
 
     def test_routes_lead_to_applications_of_the_same_family(self, path: Path) -> None:
         content = yaml.safe_load(path.read_bytes())
@@ -213,21 +211,20 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         f"{POLICY}: must be a mapping",
     ),
     "policy's key misspelt": (
-        lambda c: policy(c).update(policy_kwarg={}),
-        f"{POLICY}: unknown key 'policy_kwarg'; did you mean 'policy_kwargs'?",
+        lambda c: policy(c).update(policy_functio="x"),
+        f"{POLICY}: unknown key 'policy_functio'; did you mean 'policy_function'?",
     ),
     "policy unknown": (
-        lambda c: policy(c).update(policy_function="deployments.autoscaling:BacklogPolcy"),
-        f"{POLICY}.policy_function: Input should be 'deployments.autoscaling:BacklogPolicy'",
+        lambda c: policy(c).update(policy_function="deployments.autoscaling:backlog_polcy"),
+        f"{POLICY}.policy_function: Input should be 'deployments.autoscaling:backlog_policy'",
     ),
-    "policy without arguments": (lambda c: policy(c).pop("policy_kwargs"), f"{POLICY}.policy_kwargs: Field required"),
-    "policy's argument misspelt": (
-        lambda c: policy(c).update(policy_kwargs={"target_backlog_second": 9}),
-        f"{POLICY}.policy_kwargs: unknown key 'target_backlog_second'; did you mean 'target_backlog_seconds'?",
+    "policy with arguments": (
+        lambda c: policy(c).update(policy_kwargs={"target_backlog_seconds": 9}),
+        f"{POLICY}: unknown key 'policy_kwargs'; known: policy_function",
     ),
-    "policy's argument missing": (
-        lambda c: policy(c)["policy_kwargs"].clear(),
-        f"{POLICY}.policy_kwargs.target_backlog_seconds: Field required",
+    "target": (
+        lambda c: model(c)["user_config"].update(target_backlog_seconds=0),
+        f"{MODEL}.user_config.target_backlog_seconds: ",
     ),
     "limit": (
         lambda c: ingress(c)["user_config"]["models"][0]["limits"].update(max_side=0),
@@ -254,15 +251,6 @@ def test_a_mistake_is_told_with_its_key_path(
         read(copy.deepcopy(content))  # without what YAML would write as an alias
     (line,) = str(refused.value).splitlines()
     assert line.startswith(expected)
-
-
-@pytest.mark.parametrize("target", [0, -1, float("nan"), float("inf"), True, "10", None])
-def test_a_target_that_the_policy_would_refuse(
-    target: Any, content: dict[str, Any], read: Callable[[object], ServeFile]
-) -> None:
-    policy(content)["policy_kwargs"]["target_backlog_seconds"] = target
-    with pytest.raises(ConfigError, match=re.escape(f"{POLICY}.policy_kwargs.target_backlog_seconds: ")):
-        read(copy.deepcopy(content))
 
 
 def test_a_model_may_scale_by_requests_or_not_at_all(

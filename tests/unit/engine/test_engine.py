@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import threading
 import time
@@ -145,6 +146,15 @@ def test_a_short_request_overtakes_a_long_one_of_another_size(engine: DiffusionE
     engine.start()
     assert results(jobs) == [50.0, 4.0]
     assert order == ["short", "long"]
+
+
+def test_it_runs_in_the_context_of_whoever_starts_it(engine: DiffusionEngine, toy: Toy) -> None:
+    setting = contextvars.ContextVar("setting", default="as torch has it")
+    seen: list[str] = []
+    toy.register_forward_pre_hook(lambda *_: seen.append(setting.get()))
+    setting.set("as the model that was loaded needs it")
+    results(submit_all(engine, [pipeline(toy, steps=1)]))
+    assert seen == ["as the model that was loaded needs it"]
 
 
 def test_the_cap_on_rows_holds(toy: Toy) -> None:

@@ -186,7 +186,9 @@ def test_two_processes_build_the_same_bytes_and_tell_what_they_do(tmp_path: Path
         assert re.fullmatch(rf"{name}: \d+\.\d MB in \d+\.\d s, in {re.escape(str(folder))}", after)
         assert digests(folder) == digests(small_model(name))
     # diffusers imports torchao wherever it is, and torchao tells what it cannot load.
-    assert not [line for line in told.stderr.splitlines() if "torchao" not in line and "torch/utils/_pytree" not in line]
+    assert not [
+        line for line in told.stderr.splitlines() if "torchao" not in line and "torch/utils/_pytree" not in line
+    ]
 
 
 def test_importing_the_module_is_cheap() -> None:
