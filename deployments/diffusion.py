@@ -25,7 +25,7 @@ from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable
 from deployments.models.assembly import load_model
-from deployments.preparation import Preparation, prepare, warm_up_inputs
+from deployments.preparation import Preparation, expected_workload, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
 from deployments.types import ImageRequest, ImageResult, Progress
 
@@ -133,7 +133,11 @@ class Diffusion:
             self._engine.stop()
 
     async def _prepare(self, request: ImageRequest) -> Preparation:
-        return await asyncio.to_thread(prepare, request, self._current_settings(), self._family)
+        settings = self._current_settings()
+        if request.image is not None:  # what there is no time for is refused before it is decoded
+            seconds = request.standing.deadline - time.time()
+            self._engine.require_time(expected_workload(request, settings), seconds)
+        return await asyncio.to_thread(prepare, request, settings, self._family)
 
     @contextmanager
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:

@@ -58,15 +58,9 @@ class Preparation:
     @property
     def workload(self) -> Workload:
         """What the engine is told of it in advance."""
-        inputs, standing = self.inputs, self.request.standing
-        return Workload(
-            kind=_kind_of(inputs),
-            pixels=inputs.width * inputs.height,
-            steps=inputs.steps if inputs.image is None else max(1, int(inputs.steps * inputs.strength)),
-            caller=standing.caller,
-            weight=standing.weight,
-            priority=standing.priority,
-        )
+        inputs = self.inputs
+        pixels, has_mask = inputs.width * inputs.height, inputs.mask is not None
+        return _workload(self.request, pixels, inputs.steps, inputs.guidance_scale, inputs.strength, has_mask)
 
     def finish(self, painted: Tensor) -> bytes:
         """The answer's file, from a picture tensor of shape (1, 3, height, width), 0 … 1.
@@ -90,9 +84,8 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
         raise DeadlineExceeded("The request's time was up before it reached the model.")
     preset = _preset(settings, request)
     canvas = _canvas(request, family)
-    steps = preset.steps if request.steps is None else request.steps
-    usual_strength = _IMAGE_TO_IMAGE_STRENGTH if canvas is None or canvas.mask is None else _INPAINTING_STRENGTH
-    strength = usual_strength if request.strength is None else request.strength
+    steps = _steps(request, preset)
+    strength = _strength(request, has_mask=canvas is not None and canvas.mask is not None)
     if canvas is not None and int(steps * strength) < 1:
         least = math.ceil(1000 / steps) / 1000
         raise InvalidRequest(
@@ -107,7 +100,7 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
         height=height,
         seed=request.seed,
         steps=steps,
-        guidance_scale=preset.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+        guidance_scale=_guidance_scale(request, preset),
         scheduler=preset.scheduler,
         image=None if canvas is None else canvas.picture,
         mask=None if canvas is None else canvas.mask,
@@ -118,6 +111,19 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
         previews=request.partial_images,
     )
     return Preparation(request, inputs, canvas)
+
+
+def expected_workload(request: ImageRequest, settings: ModelSettings) -> Workload:
+    """Its `Preparation.workload`, as far as that is known before pictures are decoded."""
+    preset, has_mask = _preset(settings, request), request.mask is not None
+    return _workload(
+        request,
+        request.width * request.height,
+        _steps(request, preset),
+        _guidance_scale(request, preset),
+        _strength(request, has_mask),
+        has_mask,
+    )
 
 
 def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInputs:
@@ -143,10 +149,33 @@ def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInpu
     )
 
 
-def _kind_of(inputs: GenerationInputs) -> tuple[object, ...]:
-    """What decides which modules a pipeline calls, and for which share of the steps."""
-    pose_end = None if inputs.skeleton is None else round(inputs.pose_end, 1)
-    return inputs.guidance_scale > 1, inputs.image is None, inputs.mask is None, pose_end
+def _workload(
+    request: ImageRequest, pixels: int, steps: int, guidance_scale: float, strength: float, has_mask: bool
+) -> Workload:
+    standing = request.standing
+    pose_end = None if request.pose is None else round(request.pose.end, 1)
+    return Workload(
+        # Whatever decides which modules a pipeline calls, and for which share of the steps.
+        kind=(guidance_scale > 1, request.image is None, has_mask, pose_end),
+        pixels=pixels,
+        steps=steps if request.image is None else max(1, int(steps * strength)),
+        caller=standing.caller,
+        weight=standing.weight,
+        priority=standing.priority,
+    )
+
+
+def _steps(request: ImageRequest, preset: Preset) -> int:
+    return preset.steps if request.steps is None else request.steps
+
+
+def _guidance_scale(request: ImageRequest, preset: Preset) -> float:
+    return preset.guidance_scale if request.guidance_scale is None else request.guidance_scale
+
+
+def _strength(request: ImageRequest, has_mask: bool) -> float:
+    usual = _INPAINTING_STRENGTH if has_mask else _IMAGE_TO_IMAGE_STRENGTH
+    return usual if request.strength is None else request.strength
 
 
 def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:

@@ -11,8 +11,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -53,7 +56,7 @@ class Dispatcher:
                 result: ImageResult = await _answer(handle.generate.remote(request))
                 return result
 
-        return await _by(request.standing.deadline, route.name, _with_one_retry(attempt))
+        return await _by(request.standing.deadline, route.name, partial(_with_one_retry, attempt))
 
     async def draw_skeleton(
         self, application: str, source: PoseSource, width: int, height: int, deadline: float
@@ -66,7 +69,7 @@ class Dispatcher:
                 skeleton: Skeleton = await _answer(handle.draw.remote(source, width, height))
                 return skeleton
 
-        return await _by(deadline, POSE_ESTIMATOR, _with_one_retry(attempt))
+        return await _by(deadline, POSE_ESTIMATOR, partial(_with_one_retry, attempt))
 
     async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
         """Progress, and last the result; otherwise as `generate`. A second try does not tell of the same steps again.
@@ -100,9 +103,9 @@ class Dispatcher:
             with self._told(route.application, route.name):  # within the deadline: Ray has TimeoutErrors of its own
                 return await anext(response, None)
 
-        response = await _by(request.standing.deadline, route.name, begin())
+        response = await _by(request.standing.deadline, route.name, begin)
         try:
-            while (event := await _by(request.standing.deadline, route.name, go_on())) is not None:
+            while (event := await _by(request.standing.deadline, route.name, go_on)) is not None:
                 yield event
         finally:
             response.cancel()  # does nothing to one that has ended
@@ -147,10 +150,12 @@ async def _with_one_retry(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         return await attempt()
 
 
-async def _by(deadline: float, name: str, answer: Awaitable[Answer]) -> Answer:
+async def _by(deadline: float, name: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
     try:
-        return await asyncio.wait_for(answer, deadline - time.time())
-    except asyncio.TimeoutError:
+        with anyio.fail_after(deadline - time.time()):  # asyncio's own loses cancellations before Python 3.12
+            await checkpoint_if_cancelled()  # what is late already is not begun
+            return await ask()
+    except TimeoutError:
         raise DeadlineExceeded(f"{name} did not answer in the time that is allowed.") from None
 
 

@@ -7,10 +7,10 @@
 
 Invariants: one thread runs every pipeline and every forward, so that only what other threads hand in needs a lock;
 nothing that one job does can fail another; a job ends in exactly one way. A merged forward that raises is tried again
-in halves until the culprit stands alone; out of memory also lowers the cap of that shape for good. A call that alone
-does not fit while other jobs hold memory waits until fewer run, and where all wait so, one starts over when the others
-have ended: only what cannot fit alone fails. An error of the device itself, after which nothing on it can be trusted,
-ends the engine.
+in halves until the culprit stands alone; out of memory also lowers the cap of that shape. A call that alone
+does not fit while other jobs hold memory waits until fewer run, and where all wait so, the last one starts over
+when the others have ended: only what cannot fit alone fails. An error of the device itself, after which nothing on it
+can be trusted, ends the engine.
 """
 
 from __future__ import annotations
@@ -117,15 +117,15 @@ class DiffusionEngine:
         died or is stopping.
         """
         with self._wake:
-            if self._dead or self._stopping:
-                raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
-            others = self._jobs()
-            self._require_room(workload.caller, others)
-            job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
-            self._planner.require_time(job, others, job.submitted_at)
+            job = self._acceptable(function, workload, seconds)
             self._arrived.append(job)
             self._wake.notify()
         return job
+
+    def require_time(self, workload: Workload, seconds: float) -> None:
+        """Raises what `submit` would, for whoever has to work before it can. Callable from any thread."""
+        with self._wake:
+            self._acceptable(lambda: None, workload, seconds)
 
     def statistics(self) -> EngineStatistics:
         """A snapshot of the counters; callable from any thread."""
@@ -249,10 +249,8 @@ class DiffusionEngine:
         others = [other for other in self._running if other is not job]
         if not others:
             self._resume(job, job.coroutine.throw, _too_large_alone())
-        elif all(
-            other.is_parked(len(self._running)) for other in others
-        ):  # none of them can go on before one lets go of what it holds
-            self._running.remove(job)
+        elif all(other.is_parked(len(self._running)) for other in others):  # none can go on before one lets go
+            self._running.remove(job)  # the last to be tried, so the least urgent
             job.start_over()
             with self._wake:
                 self._arrived.append(job)
@@ -297,6 +295,15 @@ class DiffusionEngine:
         job.coroutine.forget()
 
     # ------------------------------------------------------------------------------------------------ from any thread
+
+    def _acceptable(self, function: Callable[[], Result], workload: Workload, seconds: float) -> Job[Result]:
+        if self._dead or self._stopping:
+            raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
+        others = self._jobs()
+        self._require_room(workload.caller, others)
+        job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
+        self._planner.require_time(job, others, job.submitted_at)
+        return job
 
     def _jobs(self) -> list[Job[Any]]:
         return [*self._arrived, *self._running]

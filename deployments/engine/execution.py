@@ -1,7 +1,7 @@
 """Runs chosen calls as one forward, and finds the culprit where that fails.
 
 A merged forward that raises is tried again in halves until the culprit stands alone, so that nothing one request does
-can fail another. Out of memory also bounds the rows of that shape for good. Belongs to the engine's thread.
+can fail another. Out of memory also bounds the rows of that shape. Belongs to the engine's thread.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class Executor:
         half = len(members) // 2
         if out_of_memory:
             free_unused_memory()
-            self._memory_model.did_not_fit(calls[0].shape, sum(call.rows for call in calls[half:]))
+            rows = sum(call.rows for call in calls[half:])
+            self._memory_model.did_not_fit(calls[0].shape, rows, self.free_memory())
         return self.run(members[:half]) + self.run(members[half:])
 
     def _account(self, members: Sequence[Member], started_at: float) -> None:

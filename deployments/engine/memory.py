@@ -1,7 +1,8 @@
 """How many rows of a shape fit into the device's memory, from what forwards were seen to need.
 
 What a forward needs beyond what is held grows by the same for each row, so that two measurements tell of all others. A
-forward that did not fit bounds its shape for good. Where the device does not tell (a CPU), only that bound holds.
+forward that did not fit bounds its shape, in proportion to what is free now and was then. Where the device does not
+tell (a CPU), only that bound holds, and for good.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class MemoryModel:
 
     def __init__(self) -> None:
         self._needed: dict[Hashable, dict[int, int]] = {}  # bytes by rows, of the fewest and the most rows seen
-        self._bounds: dict[Hashable, int] = {}
+        self._bounds: dict[Hashable, tuple[int, int]] = {}  # rows, and the bytes that were free for them
 
     def observe(self, shape: Hashable, rows: int, needed: int) -> None:
         """A forward of `rows` rows needed so many bytes."""
@@ -69,15 +70,23 @@ class MemoryModel:
         self._needed[shape] = {rows: seen[rows] for rows in (min(seen), max(seen))}
         _forget_oldest(self._needed)
 
-    def did_not_fit(self, shape: Hashable, rows: int) -> None:
-        """A forward of more than `rows` rows ran out of memory."""
-        self._bounds[shape] = min(rows, self._bounds.pop(shape, rows))
+    def did_not_fit(self, shape: Hashable, rows: int, free: int | None) -> None:
+        """A forward of more than `rows` rows ran out of the `free` bytes."""
+        bound = (rows, max(1, free or 1))
+        known = self._bounds.pop(shape, bound)
+        self._bounds[shape] = min(bound, known, key=lambda bound: bound[0] / bound[1])
         _forget_oldest(self._bounds)
 
     def row_cap(self, shape: Hashable, free: int | None) -> int | None:
         """The most rows that fit into `free` bytes; None where nothing is known."""
-        bounds = [self._bounds.get(shape), self._measured_cap(shape, free)]
+        bounds = [self._bound(shape, free), self._measured_cap(shape, free)]
         return min((bound for bound in bounds if bound is not None), default=None)
+
+    def _bound(self, shape: Hashable, free: int | None) -> int | None:
+        if shape not in self._bounds:
+            return None
+        rows, free_then = self._bounds[shape]
+        return rows if free is None else max(1, rows * free // free_then)
 
     def _measured_cap(self, shape: Hashable, free: int | None) -> int | None:
         seen = self._needed.get(shape)

@@ -507,6 +507,18 @@ async def test_what_cannot_be_finished_in_time_is_refused_at_once(model: Diffusi
     await asyncio.gather(busy, return_exceptions=True)
 
 
+async def test_an_edit_is_refused_before_its_picture_is_decoded(model: Diffusion, toy: Toy) -> None:
+    await model.generate(request(steps=50))
+    toy.network.entered.clear()
+    toy.network.gate.clear()
+    busy = asyncio.create_task(model.generate(request(seed=8, steps=10**7)))
+    await until(toy.network.entered.is_set)
+    with pytest.raises(Overloaded):
+        await model.generate(request(steps=50, image=b"no picture"))
+    busy.cancel()
+    await asyncio.gather(busy, return_exceptions=True)
+
+
 async def test_concurrent_requests_share_forwards(model: Diffusion, toy: Toy) -> None:
     model.reconfigure(settings(batching={"max_rows": 8}))
     toy.network.gate.clear()

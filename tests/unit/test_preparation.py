@@ -14,7 +14,7 @@ from config.schema import Family, ModelSettings, Preset, Presets
 from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
 from deployments.imaging.canvas import REPAINT
 from deployments.models.registry import FAMILIES
-from deployments.preparation import Preparation, prepare, warm_up_inputs
+from deployments.preparation import Preparation, expected_workload, prepare, warm_up_inputs
 from deployments.types import ImageRequest, PoseGuidance, Standing
 
 NAMES = ("smooth", "standard", "hd", "low", "medium", "high")
@@ -132,6 +132,22 @@ def test_warming_up_gives_each_family_what_it_needs(family: Family, given: set[s
     assert (inputs.width, inputs.height, inputs.steps, inputs.strength) == (48, 32, 3, 1.0)
     if inputs.mask is not None:
         assert inputs.mask.getextrema() == (REPAINT, REPAINT)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"steps": 7, "guidance_scale": 1.0},
+        {"image": png(), "strength": 0.3},
+        {"image": png(), "mask": png("L")},
+        {"standing": Standing(deadline=time.time() + 30, caller="otter", weight=2.0, priority=1)},
+        {"pose": PoseGuidance(skeleton=png(), strength=1.0, end=0.42)},
+    ],
+)
+def test_the_workload_is_known_before_pictures_are_decoded(changed: dict[str, Any]) -> None:
+    preparation = prepared(**changed)
+    assert expected_workload(preparation.request, SETTINGS) == preparation.workload
 
 
 def test_warming_up_runs_with_guidance_and_once_without() -> None:

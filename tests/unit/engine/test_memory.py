@@ -39,18 +39,25 @@ def test_where_rows_cost_nothing_none_are_refused(model: MemoryModel) -> None:
 
 
 def test_what_did_not_fit_once_is_not_tried_again(model: MemoryModel) -> None:
-    model.did_not_fit("unet", 4)
-    model.did_not_fit("unet", 8)
+    model.did_not_fit("unet", 4, free=None)
+    model.did_not_fit("unet", 8, free=None)
     assert model.row_cap("unet", free=None) == 4
+
+
+def test_what_did_not_fit_may_when_others_hold_less(model: MemoryModel) -> None:
+    model.did_not_fit("unet", 4, free=1000)
+    model.did_not_fit("unet", 1, free=100)  # which bounds less than the one before
     model.observe("unet", 1, 1)
     assert model.row_cap("unet", free=1000) == 4
-    assert model.row_cap("unet", free=2) == 1
+    assert model.row_cap("unet", free=500) == 2
+    assert model.row_cap("unet", free=100) == 1
+    assert model.row_cap("unet", free=2000) == 8
 
 
 def test_what_callers_choose_cannot_fill_the_memory(model: MemoryModel) -> None:
     for shape in range(5000):
         model.observe(shape, 1, 1)
-        model.did_not_fit(shape, 1)
+        model.did_not_fit(shape, 1, free=None)
     assert max(len(model._needed), len(model._bounds)) <= 1024
 
 

@@ -381,10 +381,11 @@ async def test_the_deadline_ends_the_request_and_its_work(cluster: Cluster, disp
 
 @pytest.mark.parametrize("seconds", [0, -5])
 async def test_after_the_deadline_nothing_is_sent(seconds: float, cluster: Cluster, dispatcher: Dispatcher) -> None:
-    cluster.outcomes = [RESULT]
+    cluster.outcomes = [RESULT, RESULT]
+    await dispatcher.generate(ROUTE, request())  # so that the application's handle is known
     with pytest.raises(DeadlineExceeded):
         await dispatcher.generate(ROUTE, request(seconds))
-    assert cluster.requests == []
+    assert len(cluster.requests) == 1
 
 
 async def test_cancelling_the_caller_cancels_the_work(cluster: Cluster, dispatcher: Dispatcher) -> None:
