@@ -5,9 +5,10 @@
 
 Asks for each picture twice in turn: of the replica through a Serve handle, which tells how long its engine took, and of
 the service over HTTP. The differences are what the hops cost; encoding is measured by itself. Then eight at a time, of
-an engine in this process too. `--haproxy` puts Ray's HAProxy in the place of Serve's proxy in Python; it listens on all
-interfaces, so that a network namespace of its own (which root may make) keeps it in. Prints tables in milliseconds a
-picture and, last, one line of JSON: by size, the milliseconds added and their share of all, alone and of eight.
+an engine in this process too. Last, how fast a busy service refuses what it has no time for. `--haproxy` puts Ray's
+HAProxy in the place of Serve's proxy in Python; it listens on all interfaces, so that a network namespace of its own
+(which root may make) keeps it in. Prints tables in milliseconds a picture and, last, one line of JSON: by size, the
+milliseconds added and their share of all, alone and of eight; and those until a refusal arrives.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from serve_app.dialects.image_answers import ImagesAnswer, Picture, TokensByKind
 from serve_app.dialects.picture_data import to_base64
 
 CLIENTS = 8
+BUSY = {"size": "512x512", "num_steps": 100}  # a dozen of such are more than the time that a request is allowed
 STEPS = {"64x64": 8, "256x256": 2, "512x512": 1}  # few where a step takes long: what is added does not depend on them
 
 
@@ -85,9 +87,14 @@ def main() -> None:
             each = asyncio.run(several_at_a_time(engine, running, size, options.requests))
             print(f"  {size:18}" + "".join(f"{value:8.1f}" for value in each.values()), flush=True)
             figures[size][f"share_of_{CLIENTS}"] = round(1 - each["engine"] / each["HTTP"], 3)
+        refusals = asyncio.run(until_refused(running, options.requests))
         ray.shutdown()
     engine.stop()
-    print(json.dumps({proxy: figures}))
+    print(f"\n{'until refused, ms':20}{'median':>8}{'most':>8}")
+    for asked, milliseconds in refusals.items():
+        print(f"  {asked:18}{statistics.median(milliseconds):8.1f}{max(milliseconds):8.1f}")
+    refused = {asked: round(statistics.median(milliseconds), 1) for asked, milliseconds in refusals.items()}
+    print(json.dumps({proxy: figures | {"refused_ms": refused}}))
 
 
 def order(size: str, seed: int) -> Order:
@@ -150,6 +157,32 @@ async def several_at_a_time(engine: OfflineEngine, running: Running, size: str, 
             await closed_loop(send, asked[:CLIENTS], CLIENTS)
             spent[way] = 1000 / (await closed_loop(send, asked, CLIENTS)).throughput
     return spent
+
+
+async def until_refused(running: Running, count: int) -> dict[str, list[float]]:
+    """Milliseconds of refusals, of orders and of edits of a large photo, by a service that has too much to do."""
+    photo = io.BytesIO()
+    Image.effect_noise((1600, 1600), 50).convert("RGB").save(photo, "JPEG", quality=80)
+    files = {"image": ("photo.jpg", photo.getvalue(), "image/jpeg")}
+    edit = {"prompt": "a red circle", "size": "512x512", "num_steps": "100", "response_format": "b64_json"}
+    milliseconds: dict[str, list[float]] = {"generation": [], "edit, 1600x1600": []}
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+        busy = [asyncio.create_task(client.post(running.url, json=order("512x512", each) | BUSY)) for each in range(24)]
+        await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)  # the first to be refused
+        for seed in range(count):
+            before = time.perf_counter()
+            answers = [await client.post(running.url, json=order("512x512", 100 + seed) | BUSY)]
+            between = time.perf_counter()
+            answers.append(await client.post(running.url.replace("generations", "edits"), data=edit, files=files))
+            after = time.perf_counter()
+            if any(answer.status_code != httpx.codes.SERVICE_UNAVAILABLE for answer in answers):
+                raise SystemExit(f"not refused: {[answer.text[:500] for answer in answers]}")
+            for taken, spent in zip(milliseconds.values(), (between - before, after - between), strict=True):
+                taken.append(spent * 1000)
+        for task in busy:
+            task.cancel()  # which closes the connection, and so ends the work
+        await asyncio.gather(*busy, return_exceptions=True)
+    return milliseconds
 
 
 def milliseconds_of(run: Callable[[], object]) -> float:

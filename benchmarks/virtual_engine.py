@@ -56,7 +56,7 @@ class VirtualRequest:
     foretold_seconds: float = 0.0
 
     @property
-    def expires_at(self) -> float:
+    def due_at(self) -> float:
         return self.submitted_at + self.seconds_allowed
 
     @property
@@ -109,7 +109,7 @@ class VirtualEngine:
             while waiting and waiting[-1].submitted_at <= self.now:
                 self._admit(waiting.pop(), running)
             for requests in (self._arrived, running):
-                requests[:] = [request for request in requests if self.now < request.expires_at]
+                requests[:] = [request for request in requests if self.now < request.due_at]
             self._start(running)
             if running:
                 self._step(running)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -64,8 +64,30 @@ def read_serve_file(path: Path) -> ServeFile:
 # What we look at in the file; its other keys are Ray's. A tuple of one: an application of ours has one deployment.
 
 
+class Autoscaling(Strict):
+    """The keys that Ray knows, and whose values it checks; an unknown one it would overlook."""
+
+    min_replicas: Any = None
+    initial_replicas: Any = None
+    max_replicas: Any = None
+    target_ongoing_requests: Any = None
+    metrics_interval_s: Any = None
+    look_back_period_s: Any = None
+    smoothing_factor: Any = None
+    upscale_smoothing_factor: Any = None
+    downscale_smoothing_factor: Any = None
+    upscaling_factor: Any = None
+    downscaling_factor: Any = None
+    upscale_delay_s: Any = None
+    downscale_delay_s: Any = None
+    downscale_to_zero_delay_s: Any = None
+    aggregation_function: Any = None
+    policy: Any = None
+
+
 class _IngressDeployment(BaseModel):
     name: Literal["Ingress"]
+    autoscaling_config: Autoscaling | None = None
     user_config: IngressSettings
 
 
@@ -80,7 +102,7 @@ class _BacklogPolicy(Strict):
     policy_function: Literal["deployments.autoscaling:backlog_policy"]
 
 
-class _ModelAutoscaling(BaseModel):
+class _ModelAutoscaling(Autoscaling):
     policy: _BacklogPolicy | None = None  # without one, Ray scales by the number of requests
 
 
@@ -99,6 +121,7 @@ class _ModelApplication(BaseModel):
 
 class _PoseDeployment(BaseModel):
     name: Literal["PoseEstimator"]
+    autoscaling_config: Autoscaling | None = None
     user_config: None = None
 
 

@@ -238,10 +238,10 @@ class Batching(Strict):
     max_rows: PositiveInt | None = Field(
         default=None, description="Rows of one forward; guidance makes a request two rows."
     )
-    max_running: PositiveInt = Field(
-        default=16, description="Requests of one size that denoise side by side; the rest queues."
+    max_running: int = Field(
+        default=16, ge=1, le=100, description="Requests of one size that denoise side by side; the rest queues."
     )
-    max_queued: int = Field(default=64, ge=0, description="Requests that wait beyond those; more are refused.")
+    max_queued: int = Field(default=64, ge=0, le=400, description="Requests that wait beyond those; more are refused.")
 
 
 class ModelSettings(Strict):

@@ -23,9 +23,9 @@ from ray.serve import Application
 from config.schema import ModelConfig, ModelSettings
 from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
-from deployments.errors import ModelUnavailable
+from deployments.errors import ModelUnavailable, Overloaded
 from deployments.models.assembly import load_model
-from deployments.preparation import Preparation, expected_workload, prepare, warm_up_inputs
+from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
 from deployments.types import ImageRequest, ImageResult, Progress
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ray.serve")
 
+MOST_ONGOING = 2048  # more than any engine takes, with all who join what runs there; see config.schema.Batching
 _SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will take
 _SECONDS_A_FORECAST_HOLDS = 0.5
 _MOST_AT_WARM_UP = 16
@@ -134,7 +135,7 @@ class Diffusion:
 
     async def _prepare(self, request: ImageRequest) -> Preparation:
         settings = self._current_settings()
-        if request.image is not None:  # what there is no time for is refused before it is decoded
+        if not self._jobs.has(identity(request, settings)):  # what there is no time for is refused at once
             seconds = request.standing.deadline - time.time()
             self._engine.require_time(expected_workload(request, settings), seconds)
         return await asyncio.to_thread(prepare, request, settings, self._family)
@@ -142,16 +143,19 @@ class Diffusion:
     @contextmanager
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:
         """The job that makes it, which may be that of an equal request; both end with the last who listens."""
-
         seconds = prepared.request.standing.deadline - time.time()
+        key = identity(prepared.request, self._current_settings())
 
         def start(tell: StepListener) -> Job[Tensor]:
             return self._engine.submit(self._generation(prepared.inputs, tell), prepared.workload, seconds)
 
         def join(job: Job[Tensor]) -> None:
-            job.also_for(prepared.workload, seconds)
+            if self._jobs.listening_now >= self._engine.limits.most:
+                seconds_left = self._engine.seconds_until_done(job)
+                raise Overloaded("Too many wait for this very picture.", retry_after_seconds=seconds_left)
+            job.also_for(seconds)
 
-        with self._jobs.listening(prepared.identity, listener, start, join) as job:
+        with self._jobs.listening(key, listener, start, join) as job:
             yield job
 
     def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[], Tensor]:
@@ -195,7 +199,8 @@ def build(args: dict[str, Any]) -> Application:
     deployment = serve.deployment(
         Diffusion,
         name="Diffusion",
-        max_ongoing_requests=128,  # the engine queues and refuses; Serve's router would be slower at it
+        max_ongoing_requests=MOST_ONGOING,  # the engine queues and refuses; Serve's router knows less
+        max_queued_requests=MOST_ONGOING,  # while no replica runs
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=300,  # longer than the longest request

@@ -21,9 +21,8 @@ from deployments.imaging.canvas import REPAINT, Canvas, canvas_of
 from deployments.imaging.decode import decode
 from deployments.imaging.encode import encode
 from deployments.imaging.masks import mask_of
-from deployments.models.protocol import GenerationInputs
+from deployments.models.protocol import GenerationInputs, steps_that_run
 from deployments.models.registry import FAMILIES
-from deployments.types import Standing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 _IMAGE_TO_IMAGE_STRENGTH = 0.6
 _INPAINTING_STRENGTH = 1.0
 
-_NOBODYS = Standing(deadline=0.0)
-
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
@@ -48,19 +45,11 @@ class Preparation:
     canvas: Canvas | None  # None: nothing was given to paint on
 
     @property
-    def identity(self) -> Hashable:
-        """Equal for requests whose pictures are the same before they are encoded."""
-        anyones = replace(
-            self.request, request_id="", standing=_NOBODYS, output_format="png", output_compression=100, quality="auto"
-        )
-        return anyones, self.inputs.steps, self.inputs.guidance_scale, self.inputs.scheduler
-
-    @property
     def workload(self) -> Workload:
         """What the engine is told of it in advance."""
         inputs = self.inputs
         pixels, has_mask = inputs.width * inputs.height, inputs.mask is not None
-        return _workload(self.request, pixels, inputs.steps, inputs.guidance_scale, inputs.strength, has_mask)
+        return _workload(self.request, pixels, inputs.steps_that_run, inputs.guidance_scale, has_mask)
 
     def finish(self, painted: Tensor) -> bytes:
         """The answer's file, from a picture tensor of shape (1, 3, height, width), 0 … 1.
@@ -113,17 +102,29 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
     return Preparation(request, inputs, canvas)
 
 
+def identity(request: ImageRequest, settings: ModelSettings) -> Hashable:
+    """Equal for requests of one caller and priority whose pictures are the same before they are encoded."""
+    preset = _preset(settings, request)
+    anyones = replace(
+        request,
+        request_id="",
+        standing=replace(request.standing, deadline=0.0, order=""),
+        output_format="png",
+        output_compression=100,
+        quality="auto",
+        steps=_steps(request, preset),
+        guidance_scale=_guidance_scale(request, preset),
+    )
+    return anyones, preset.scheduler
+
+
 def expected_workload(request: ImageRequest, settings: ModelSettings) -> Workload:
     """Its `Preparation.workload`, as far as that is known before pictures are decoded."""
     preset, has_mask = _preset(settings, request), request.mask is not None
-    return _workload(
-        request,
-        request.width * request.height,
-        _steps(request, preset),
-        _guidance_scale(request, preset),
-        _strength(request, has_mask),
-        has_mask,
-    )
+    steps = _steps(request, preset)
+    if request.image is not None:
+        steps = steps_that_run(steps, _strength(request, has_mask))
+    return _workload(request, request.width * request.height, steps, _guidance_scale(request, preset), has_mask)
 
 
 def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInputs:
@@ -149,19 +150,18 @@ def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInpu
     )
 
 
-def _workload(
-    request: ImageRequest, pixels: int, steps: int, guidance_scale: float, strength: float, has_mask: bool
-) -> Workload:
+def _workload(request: ImageRequest, pixels: int, steps: int, guidance_scale: float, has_mask: bool) -> Workload:
     standing = request.standing
     pose_end = None if request.pose is None else round(request.pose.end, 1)
     return Workload(
         # Whatever decides which modules a pipeline calls, and for which share of the steps.
         kind=(guidance_scale > 1, request.image is None, has_mask, pose_end),
         pixels=pixels,
-        steps=steps if request.image is None else max(1, int(steps * strength)),
+        steps=steps,
         caller=standing.caller,
         weight=standing.weight,
         priority=standing.priority,
+        order=standing.order,
     )
 
 

@@ -2,6 +2,7 @@
 
 Whoever asks while such a job waits or runs listens to it. It is cancelled when nobody listens any more, and nothing is
 kept of it once it has ended. Belongs to the event loop of one replica; steps are told from the engine's thread.
+Everybody hears the same: each step once, in order, and of those before one came the last and those with a preview.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,15 +20,35 @@ if TYPE_CHECKING:
     from deployments.models.protocol import StepListener
 
 
-@dataclasses.dataclass
 class _Steps:
-    listeners: list[StepListener]
-    last: tuple[Any, ...] | None = None
+    """What was told of a job, and to whom."""
+
+    def __init__(self) -> None:
+        self._listeners: list[StepListener] = []
+        self._told: list[tuple[Any, ...]] = []
+        self._telling = Lock()
 
     def tell(self, *step: Any) -> None:
-        self.last = step
-        for listener in list(self.listeners):
-            listener(*step)
+        """To everybody, but for a step that was told before: a job may start over."""
+        with self._telling:
+            number = step[0]
+            if self._told and number <= self._told[-1][0]:
+                return
+            self._told = [each for each in self._told if each[-1] is not None] + [step]
+            for listener in self._listeners:
+                listener(*step)
+
+    def add(self, listener: StepListener) -> None:
+        with self._telling:
+            for step in self._told:
+                listener(*step)
+            self._listeners.append(listener)
+
+    def remove(self, listener: StepListener) -> int:
+        """Returns how many are left."""
+        with self._telling:
+            self._listeners.remove(listener)
+            return len(self._listeners)
 
 
 @dataclasses.dataclass
@@ -39,7 +61,13 @@ class SharedJobs:
     """Those of one replica, by what they make."""
 
     def __init__(self) -> None:
+        self.listening_now = 0  # requests, of which some may wait for the same job
         self._shared: dict[Hashable, _Shared] = {}
+
+    def has(self, key: Hashable) -> bool:
+        """Whether there is one to join."""
+        shared = self._shared.get(key)
+        return shared is not None and not shared.job.settled
 
     @contextmanager
     def listening(
@@ -49,24 +77,23 @@ class SharedJobs:
         start: Callable[[StepListener], Job[Tensor]],
         join: Callable[[Job[Tensor]], None],
     ) -> Iterator[Job[Tensor]]:
-        """The job of that key, started if there is none; `listener` is told of its steps, and first of its last one.
+        """The job of that key, started if there is none; `listener` is told of its steps.
 
         `start` is given what the job must tell of its steps; `join` one that there is already. Raises what they raise.
         """
-        shared = self._shared.get(key)
-        if shared is not None and not shared.job.settled:
+        if self.has(key):
+            shared = self._shared[key]
             join(shared.job)
-            shared.steps.listeners.append(listener)
-            if shared.steps.last is not None:
-                listener(*shared.steps.last)
         else:
-            steps = _Steps([listener])
+            steps = _Steps()
             shared = self._shared[key] = _Shared(start(steps.tell), steps)
+        shared.steps.add(listener)
+        self.listening_now += 1
         try:
             yield shared.job
         finally:
-            shared.steps.listeners.remove(listener)
-            if not shared.steps.listeners:
+            self.listening_now -= 1
+            if not shared.steps.remove(listener):
                 shared.job.cancel()  # does nothing to a job that has ended
                 if self._shared.get(key) is shared:
                     del self._shared[key]

@@ -34,6 +34,7 @@ class Standing:
     caller: str = ""  # whose key it came with; all are one where no keys are configured
     weight: float = 1.0  # of the caller's share of a busy model
     priority: int = 0  # greater goes first
+    order: str = ""  # the pictures of one order have the same, and no others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -72,7 +73,7 @@ class Dispatcher:
         return await _by(deadline, POSE_ESTIMATOR, partial(_with_one_retry, attempt))
 
     async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
-        """Progress, and last the result; otherwise as `generate`. A second try does not tell of the same steps again.
+        """Progress, and last the result; otherwise as `generate`. A second try does not show the same previews again.
 
         Close it (`contextlib.aclosing`) to cancel the work.
         """
@@ -85,9 +86,8 @@ class Dispatcher:
                         if isinstance(event, ImageResult):
                             yield event
                             return  # whatever happens to the replica now, the request has its answer
-                        if event.step > told_before or event.is_waiting:
-                            steps_told = event.step
-                            yield event
+                        steps_told = max(steps_told, event.step)
+                        yield event if event.step > told_before else replace(event, preview=None)
                 return
             except ReplicaLost:
                 if attempt == 2:

@@ -119,7 +119,13 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
         partial_images=order.partial_images,
         output_format=order.output_format,
         output_compression=order.output_compression,
-        standing=Standing(deadline=deadline, caller=caller.name, weight=caller.weight, priority=caller.priority),
+        standing=Standing(
+            deadline=deadline,
+            caller=caller.name,
+            weight=caller.weight,
+            priority=caller.priority,
+            order=secrets.token_hex(8),
+        ),
     )
     return Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first))
 
@@ -131,7 +137,7 @@ async def complete(accepted: Accepted, backend: Backend) -> list[ImageResult]:
 
 
 async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[int, Progress | ImageResult], None]:
-    """What happens to each picture, with its index, as it happens; otherwise as `complete`."""
+    """What happens to each picture, with its index, as it happens, from when all are taken; otherwise as `complete`."""
     events: asyncio.Queue[tuple[int, Progress | ImageResult] | None] = asyncio.Queue()
 
     async def follow(index: int, request: ImageRequest) -> None:
@@ -141,8 +147,15 @@ async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[i
 
     async with _running([follow(*numbered) for numbered in enumerate(accepted.requests)]) as all_ends:
         all_ends.add_done_callback(lambda _: events.put_nowait(None))
+        held: list[tuple[int, Progress | ImageResult]] = []
+        not_taken = set(range(len(accepted.requests)))
         while (event := await events.get()) is not None:
-            yield event
+            held.append(event)
+            not_taken.discard(event[0])
+            if not not_taken:
+                for each in held:
+                    yield each
+                held.clear()
         await all_ends
 
 

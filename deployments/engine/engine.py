@@ -68,6 +68,16 @@ class EngineLimits:
     max_running: int = 16  # of one size
     max_queued: int = 64
 
+    @property
+    def room(self) -> int:
+        """Jobs that are taken from one caller, or from all of a few."""
+        return self.max_running + self.max_queued
+
+    @property
+    def most(self) -> int:
+        """Jobs that are taken at all: what is beyond the room is for callers who have little in it."""
+        return 2 * self.room
+
 
 class DiffusionEngine:
     """Runs pipeline calls as jobs whose shared-module calls are merged. Thread-safe where it says so.
@@ -300,7 +310,7 @@ class DiffusionEngine:
         if self._dead or self._stopping:
             raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
         others = self._jobs()
-        self._require_room(workload.caller, others)
+        self._require_room(workload, [other for other in others if not workload.is_with(other.workload)])
         job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
         self._planner.require_time(job, others, job.submitted_at)
         return job
@@ -308,14 +318,18 @@ class DiffusionEngine:
     def _jobs(self) -> list[Job[Any]]:
         return [*self._arrived, *self._running]
 
-    def _require_room(self, caller: str, others: Sequence[Job[Any]]) -> None:
+    def _require_room(self, workload: Workload, others: Sequence[Job[Any]]) -> None:
         """Raises Overloaded where the queue is full, of everybody's requests or of the caller's share of it."""
-        room = self.limits.max_running + self.limits.max_queued
-        callers = {caller, *(job.workload.caller for job in others)}
-        own = sum(job.workload.caller == caller for job in others)
-        if (own >= room / len(callers) and len(others) >= room) or own >= room:
-            free_in = self._planner.seconds_until_one_is_done(others)
-            raise Overloaded("This model's queue is full.", retry_after_seconds=free_in)
+        weights = {other.workload.caller: other.workload.weight for other in others} | {
+            workload.caller: workload.weight
+        }
+        own = sum(other.workload.caller == workload.caller for other in others)
+        share = self.limits.room * workload.weight / sum(weights.values())
+        beyond_share = min(len(others) - self.limits.room, math.floor(own - share))
+        beyond = max(beyond_share, len(others) - self.limits.most)
+        if beyond >= 0:  # so many and one more must end first
+            seconds = self._planner.backlog_seconds(others) * (beyond + 1) / len(others)
+            raise Overloaded("This model's queue is full.", retry_after_seconds=seconds)
 
     def _notify(self) -> None:
         with self._wake:

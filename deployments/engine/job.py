@@ -12,7 +12,6 @@ import enum
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -52,7 +51,7 @@ class Job(Generic[Result]):
         self.state = JobState.WAITING
         self.cancel_requested = False
         self.submitted_at = time.monotonic()
-        self.expires_at = self.submitted_at + seconds
+        self._deadlines = [self.submitted_at + seconds]  # of all who wait for it
         self.started_at: float | None = None
         # Owned by the engine's thread:
         self._function = function
@@ -79,10 +78,20 @@ class Job(Generic[Result]):
         """Whether its call waits for fewer jobs than the `running` ones."""
         return self.parked_among is not None and running >= self.parked_among
 
-    def also_for(self, workload: Workload, seconds: float) -> None:
-        """Somebody else waits for it too, for `seconds` from now: it lasts as long, goes as early as either wants."""
-        self.expires_at = max(self.expires_at, time.monotonic() + seconds)
-        self.workload = replace(self.workload, priority=max(self.workload.priority, workload.priority))
+    @property
+    def expires_at(self) -> float:
+        """When nobody waits for it any more."""
+        return max(self._deadlines)
+
+    @property
+    def due_at(self) -> float:
+        """When the next of those who still wait for it does so no more."""
+        now = time.monotonic()
+        return min((deadline for deadline in self._deadlines if deadline > now), default=self.expires_at)
+
+    def also_for(self, seconds: float) -> None:
+        """Somebody else waits for it too, for `seconds` from now."""
+        self._deadlines = [*self._deadlines, time.monotonic() + seconds]
 
     def begin(self) -> None:
         """It runs now, unless it has ended before."""

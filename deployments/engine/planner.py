@@ -49,7 +49,7 @@ class Request(Planned, Protocol):
     def submitted_at(self) -> float: ...
 
     @property
-    def expires_at(self) -> float: ...
+    def due_at(self) -> float: ...
 
 
 AnyRequest = TypeVar("AnyRequest", bound=Request)
@@ -82,7 +82,7 @@ class Planner:
                     seconds=self.cost.seconds(call.shape, call.rows),
                     age_seconds=now - request.submitted_at,
                     remaining_seconds=self._remaining_seconds(request, call),
-                    seconds_to_deadline=request.expires_at - now,
+                    seconds_to_deadline=request.due_at - now,
                     caller=request.workload.caller,
                     weight=request.workload.weight,
                     priority=request.workload.priority,
@@ -137,10 +137,6 @@ class Planner:
         ahead = [request, *(other for other in others if other is not request and self._rank(other, now) <= rank)]
         return self._in_fair_shares(request, ahead, others) or None
 
-    def seconds_until_one_is_done(self, requests: Collection[Planned]) -> float:
-        """When the first of `requests` is expected to be finished."""
-        return min(map(self._forecaster.seconds_alone, requests), default=0.0)
-
     def backlog_seconds(self, requests: Collection[Planned]) -> float:
         """When the last of `requests` will be finished, if nobody comes."""
         return self._forecaster.seconds(requests)
@@ -149,14 +145,14 @@ class Planner:
         """Raises Overloaded where `request` is not sure to be finished in time.
 
         Everybody in the engine may have to go first, but for those of lower priority and for a caller's fair share; and
-        whatever its share, all that was promised must be kept. One that comes to an idle engine is always taken, so
-        that a wrong measurement is corrected and not kept.
+        whatever its share, all that was promised must be kept. One that comes to an engine which is idle but for others
+        of its order is always taken, so that a wrong measurement is corrected and not kept.
         """
-        if not others:
+        if all(request.workload.is_with(other.workload) for other in others):
             return
         priority = request.workload.priority
         rivals = [other for other in others if other.workload.priority >= priority]
-        allowed = request.expires_at - now
+        allowed = request.due_at - now
         seconds = self._in_fair_shares(request, (request, *rivals), rivals)
         late = max(seconds - _FILLED * allowed, self._forecaster.seconds((request, *others)) - _PROMISED * allowed)
         if late > 0:
@@ -188,7 +184,7 @@ class Planner:
             seconds=0.0,
             age_seconds=now - request.submitted_at,
             remaining_seconds=self._forecaster.seconds_alone(request),
-            seconds_to_deadline=request.expires_at - now,
+            seconds_to_deadline=request.due_at - now,
         )
 
     def _remaining_seconds(self, request: Request, call: Call) -> float:

@@ -34,6 +34,11 @@ class Workload:
     caller: str = ""  # between whom the device is shared fairly
     weight: float = 1.0  # of the caller's share
     priority: int = 0  # greater goes first
+    order: str = ""  # requests of one order are taken or refused as one
+
+    def is_with(self, other: Workload) -> bool:
+        """Whether both are of one order."""
+        return self.order != "" and self.order == other.order
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Flux:
 
     def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         """See the protocol."""
-        on_step(0, inputs.steps, None)
+        on_step(0, inputs.steps_that_run, None)
         scheduler_class: Any = type(self._scheduler)
         if inputs.previews:
             scheduler_class = watched(scheduler_class)

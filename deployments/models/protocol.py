@@ -40,6 +40,16 @@ class GenerationInputs:
     pose_end: float = 1.0  # 0 … 1, the share of the steps that it guides
     previews: int = 0  # 0 … 3, spread over the steps
 
+    @property
+    def steps_that_run(self) -> int:
+        """Of `steps`, those that `strength` leaves."""
+        return self.steps if self.image is None else steps_that_run(self.steps, self.strength)
+
+
+def steps_that_run(steps: int, strength: float) -> int:
+    """Of `steps`, where a picture is redrawn by `strength`. FLUX Fill rounds up instead."""
+    return max(1, int(steps * strength))
+
 
 class DiffusionModel(Protocol):
     """A loaded model whose modules are shared."""

@@ -75,7 +75,7 @@ class StableDiffusionXL:
 
     def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         """See the protocol."""
-        on_step(0, inputs.steps, None)
+        on_step(0, inputs.steps_that_run, None)
         kind, arguments = self._kind_for(inputs)
         pipeline = kind(**self._components | {"scheduler": self._scheduler_for(inputs)})
         pipeline.set_progress_bar_config(disable=True)

@@ -12,7 +12,7 @@ COMPUTE_HEADER = "Easel-Compute-Seconds"
 ETA_HEADER = "Easel-Eta-Seconds"
 
 _DESCRIPTIONS = {
-    QUEUE_HEADER: "How long the picture waited for the model; of several, the longest.",
+    QUEUE_HEADER: "How long the picture waited at its replica; of several, the longest.",
     COMPUTE_HEADER: "How long the picture then took, beside those of others; of several, the longest.",
     ETA_HEADER: "Of a stream: how long the first picture is expected to take.",
 }

@@ -19,11 +19,12 @@ from pydantic import ValidationError
 from ray.serve import Application
 from torch import Tensor, nn
 
-from config.schema import ModelConfig
+from config.schema import Batching, ModelConfig
 from deployments import diffusion, preparation
 from deployments.autoscaling import BACKLOG
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
+from deployments.engine.engine import EngineLimits
 from deployments.engine.shared_module import share
 from deployments.engine.workload import Role
 from deployments.errors import (
@@ -669,9 +670,11 @@ class TestBuild:
         deployment = application._bound_deployment
         assert deployment.name == "Diffusion"
         assert deployment.init_args == (ModelConfig.model_validate(ARGUMENTS),)
-        # Serve's router must not queue: the engine's own places are fewer than what Serve lets in.
-        most = 16 + 64  # the defaults of config.schema.Batching
-        assert deployment.max_ongoing_requests > most
+        # Serve's router must not queue: an engine takes no more, even where much is allowed, and as many may join.
+        largest = Batching(max_running=100, max_queued=400)
+        most = EngineLimits(None, largest.max_running, largest.max_queued).most
+        assert deployment.max_ongoing_requests > 2 * most
+        assert deployment._deployment_config.max_queued_requests > 0
 
     @pytest.mark.parametrize("changed", [{"family": "flux"}, {"famly": "sdxl"}, {"weights": "x"}, {"device": "gpu"}])
     def test_refuses_wrong_arguments(self, changed: dict[str, Any]) -> None:
@@ -683,14 +686,41 @@ class TestBuild:
             diffusion.build({})
 
 
-async def test_who_joins_a_job_lends_it_time_and_priority(model: Diffusion, toy: Toy) -> None:
+async def test_who_joins_a_job_lends_it_time_and_takes_none_away(model: Diffusion, toy: Toy) -> None:
     toy.network.gate.clear()
-    short = asyncio.create_task(model.generate(request(standing=Standing(deadline=time.time() + 1))))
+    short = asyncio.create_task(model.generate(request(standing=Standing(deadline=time.time() + SECONDS / 2))))
     await until(toy.network.entered.is_set)
-    long = asyncio.create_task(model.generate(request(standing=Standing(deadline=time.time() + SECONDS, priority=1))))
-    await until(lambda: any(len(shared.steps.listeners) == 2 for shared in model._jobs._shared.values()))
+    long = asyncio.create_task(model.generate(request(standing=Standing(deadline=time.time() + SECONDS))))
+    await until(lambda: model._jobs.listening_now == 2)
     (shared,) = model._jobs._shared.values()
-    assert shared.job.workload.priority == 1
+    assert shared.job.due_at <= time.monotonic() + SECONDS / 2
     assert shared.job.expires_at > time.monotonic() + SECONDS / 2
     toy.network.gate.set()
     assert (await short).image == (await long).image
+
+
+async def test_who_joins_is_not_refused_for_want_of_time_but_for_too_great_a_number(model: Diffusion, toy: Toy) -> None:
+    model.reconfigure(settings(batching={"max_running": 1, "max_queued": 1}))
+    toy.network.gate.clear()
+    waiting = [asyncio.create_task(model.generate(request(seed=seed))) for seed in (1, 2, 1, 1)]
+    await until(lambda: model._jobs.listening_now == 4)
+    with pytest.raises(Overloaded, match="queue is full"):
+        await model.generate(request(seed=3))
+    with pytest.raises(Overloaded, match="this very picture"):
+        await model.generate(request(seed=1))
+    toy.network.gate.set()
+    assert len(await asyncio.gather(*waiting)) == 4
+
+
+@pytest.mark.parametrize("changed", [{"caller": "otter"}, {"priority": 1}])
+async def test_callers_and_priorities_have_jobs_of_their_own(
+    changed: dict[str, Any], model: Diffusion, toy: Toy
+) -> None:
+    toy.network.gate.clear()
+    deadline = time.time() + SECONDS
+    standings = (Standing(deadline=deadline), Standing(deadline=deadline, **changed))
+    waiting = [asyncio.create_task(model.generate(request(standing=standing))) for standing in standings]
+    await until(lambda: model._jobs.listening_now == 2)
+    assert len(model._jobs._shared) == 2
+    toy.network.gate.set()
+    await asyncio.gather(*waiting)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import time
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from config.schema import Family, ModelSettings, Preset, Presets
 from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
 from deployments.imaging.canvas import REPAINT
 from deployments.models.registry import FAMILIES
-from deployments.preparation import Preparation, expected_workload, prepare, warm_up_inputs
+from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
 from deployments.types import ImageRequest, PoseGuidance, Standing
 
 NAMES = ("smooth", "standard", "hd", "low", "medium", "high")
@@ -148,6 +150,63 @@ def test_warming_up_gives_each_family_what_it_needs(family: Family, given: set[s
 def test_the_workload_is_known_before_pictures_are_decoded(changed: dict[str, Any]) -> None:
     preparation = prepared(**changed)
     assert expected_workload(preparation.request, SETTINGS) == preparation.workload
+
+
+ASKED = {
+    "request_id": "r",
+    "model": "toy",
+    "prompt": "otter",
+    "width": 32,
+    "height": 16,
+    "seed": 7,
+    "standing": Standing(deadline=1.0, order="a"),
+}
+OTHERWISE: dict[str, Any] = {
+    "model": "other",
+    "prompt": "badger",
+    "negative_prompt": "fog",
+    "width": 64,
+    "height": 64,
+    "seed": 8,
+    "quality": "hd",
+    "steps": 3,
+    "guidance_scale": 2.0,
+    "image": b"picture",
+    "mask": b"mask",
+    "mask_reads": "white",
+    "strength": 0.5,
+    "pose": PoseGuidance(skeleton=b"skeleton"),
+    "partial_images": 1,
+    "standing": Standing(deadline=1.0, caller="theirs"),
+}
+THE_SAME: dict[str, Any] = {
+    "request_id": "s",
+    "output_format": "webp",
+    "output_compression": 50,
+    "standing": Standing(deadline=2.0, order="b"),
+}
+
+
+class TestIdentity:
+    def of(self, **changed: Any) -> Hashable:
+        presets = SETTINGS.presets.model_copy(
+            update={"hd": SETTINGS.presets.hd.model_copy(update={"scheduler": "ddim"})}
+        )
+        return identity(ImageRequest(**{**ASKED, **changed}), ModelSettings(presets=presets))
+
+    def test_every_field_is_looked_at(self) -> None:
+        assert {field.name for field in dataclasses.fields(ImageRequest)} == {*OTHERWISE, *THE_SAME}
+
+    @pytest.mark.parametrize("name", OTHERWISE)
+    def test_is_another_where_the_picture_may_be(self, name: str) -> None:
+        assert self.of() != self.of(**{name: OTHERWISE[name]})
+
+    @pytest.mark.parametrize("name", THE_SAME)
+    def test_is_the_same_where_the_picture_is(self, name: str) -> None:
+        assert self.of() == self.of(**{name: THE_SAME[name]})
+
+    def test_is_of_what_a_preset_stands_for(self) -> None:
+        assert self.of() == self.of(quality="standard") == self.of(quality="auto", steps=20, guidance_scale=5.0)
 
 
 def test_warming_up_runs_with_guidance_and_once_without() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, cast
 
 import pytest
@@ -48,6 +49,48 @@ def test_equal_keys_share_a_job_and_hear_of_the_same_steps(bench: Bench) -> None
         bench.tellers[0](1, 4, None)
     assert first == [(0, 4, None), (1, 4, None)]
     assert second == [(0, 4, None), (1, 4, None)]  # the last step was told to who came later
+
+
+def test_who_comes_later_has_missed_no_preview(bench: Bench) -> None:
+    shared, heard = SharedJobs(), list[Any]()
+    with bench.listen(shared, "a", []):
+        for step in [(1, 4, "preview"), (2, 4, None), (3, 4, None)]:
+            bench.tellers[0](*step)
+        with bench.listen(shared, "a", heard):
+            assert heard == [(1, 4, "preview"), (3, 4, None)]
+
+
+def test_what_starts_over_tells_no_step_twice(bench: Bench) -> None:
+    shared, heard = SharedJobs(), list[Any]()
+    with bench.listen(shared, "a", heard):
+        for step in [(1, 4, "preview"), (0, 4, None), (1, 4, "preview"), (2, 4, None)]:
+            bench.tellers[0](*step)
+    assert heard == [(0, 4, None), (1, 4, "preview"), (2, 4, None)]
+
+
+def test_it_is_known_how_many_listen_and_whether_there_is_a_job_to_join(bench: Bench) -> None:
+    shared = SharedJobs()
+    assert not shared.has("a")
+    with bench.listen(shared, "a", []), bench.listen(shared, "a", []), bench.listen(shared, "b", []):
+        assert shared.has("a")
+        assert shared.listening_now == 3
+        bench.jobs[0].settled = True
+        assert not shared.has("a")
+    assert shared.listening_now == 0
+
+
+def test_nothing_is_told_out_of_order_to_who_joins_meanwhile(bench: Bench) -> None:
+    shared, told = SharedJobs(), range(1, 2000)
+    with bench.listen(shared, "a", []):
+        teller = threading.Thread(target=lambda: [bench.tellers[0](step, 2000, None) for step in told])
+        teller.start()
+        while teller.is_alive():
+            heard: list[Any] = []
+            with bench.listen(shared, "a", heard):
+                pass
+            steps = [step for step, *_ in heard]
+            assert steps == sorted(set(steps))
+        teller.join()
 
 
 def test_other_keys_have_jobs_of_their_own(bench: Bench) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from config.files import ConfigError, ServeFile, read_serve_file
+from config.files import Autoscaling, ConfigError, ServeFile, read_serve_file
 from deployments.autoscaling import backlog_policy
 
 FOLDER = Path(__file__).parents[3] / "config"
@@ -120,6 +120,10 @@ class TestShippedFile:
         assert set(prefixes.values()) == {None}
 
 
+def test_the_keys_of_autoscaling_are_those_that_ray_knows() -> None:
+    assert Autoscaling.model_fields.keys() == AutoscalingConfig.model_fields.keys()
+
+
 def test_the_strict_check_finds_what_ray_overlooks(content: dict[str, Any]) -> None:
     content["http_option"] = {}
     content["http_options"]["prot"] = 1
@@ -221,6 +225,14 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "policy with arguments": (
         lambda c: policy(c).update(policy_kwargs={"target_backlog_seconds": 9}),
         f"{POLICY}: unknown key 'policy_kwargs'; known: policy_function",
+    ),
+    "target in the wrong place": (
+        lambda c: model(c)["autoscaling_config"].update(target_backlog_seconds=9),
+        f"{MODEL}.autoscaling_config: unknown key 'target_backlog_seconds'; known: ",
+    ),
+    "autoscaling's key misspelt": (
+        lambda c: ingress(c)["autoscaling_config"].update(max_replica=9),
+        f"{INGRESS}.autoscaling_config: unknown key 'max_replica'; did you mean 'max_replicas'?",
     ),
     "target": (
         lambda c: model(c)["user_config"].update(target_backlog_seconds=0),

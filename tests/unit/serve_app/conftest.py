@@ -100,7 +100,7 @@ class FakeBackend:
     async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
         """Steps with the previews asked for, then as `generate`, which may fail after a step."""
         try:
-            if self.refusal:
+            if self.refusal and self.failing_seed in (None, request.seed):
                 raise self.refusal
             steps = request.steps or 4
             for seconds_left in self.waiting:

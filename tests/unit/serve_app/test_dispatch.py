@@ -427,14 +427,16 @@ class TestStream:
             assert [await anext(events)] == steps(0)
 
     @pytest.mark.parametrize("lost", LOST, ids=lambda lost: type(lost).__name__)
-    async def test_is_begun_again_once_and_tells_no_step_twice(
+    async def test_is_begun_again_once_and_shows_no_preview_twice(
         self, lost: Exception, cluster: Cluster, dispatcher: Dispatcher
     ) -> None:
-        preview = Progress(step=2, steps=3, preview=b"preview")
-        cluster.outcomes = [[*steps(0, 1), lost], [*steps(0, 1), preview, *steps(3), RESULT]]
-        assert await self.events(dispatcher) == [*steps(0, 1), preview, *steps(3), RESULT]
-        first, second = cluster.requests
-        assert first is second
+        first, second = (Progress(step=step, steps=3, preview=b"preview") for step in (1, 2))
+        waits = Progress(step=0, steps=3, is_waiting=True, seconds_left=9.0)
+        cluster.outcomes = [[*steps(0), first, lost], [waits, *steps(0), first, second, *steps(3), RESULT]]
+        told = await self.events(dispatcher)
+        assert told == [*steps(0), first, waits, *steps(0, 1), second, *steps(3), RESULT]
+        one, other = cluster.requests
+        assert one is other
         assert cluster.responses[0].cancelled
 
     async def test_has_one_answer_whatever_becomes_of_the_replica(

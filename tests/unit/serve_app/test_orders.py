@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from config.schema import IngressSettings, ModelRoute
-from deployments.errors import EaselError, ImageRejected, InvalidRequest, ModelUnavailable, NotFound, TooLarge
+from deployments.errors import (
+    EaselError,
+    ImageRejected,
+    InvalidRequest,
+    ModelUnavailable,
+    NotFound,
+    Overloaded,
+    TooLarge,
+)
 from deployments.types import MAX_SEED, ImageResult, Person, PoseSource, Progress
 from serve_app.auth import Caller
 from serve_app.orders import Order, accept, complete, stream
@@ -41,6 +49,12 @@ async def test_a_mask_is_looked_at_before_anything_is_queued(backend: FakeBacken
     with pytest.raises(ImageRejected) as rejected:
         await accept(order(image=photo(), mask=b"no picture"), backend, "mine", CALLER)
     assert rejected.value.param == "mask"
+
+
+async def test_the_pictures_of_an_order_are_known_as_such(backend: FakeBackend) -> None:
+    ours, theirs = [await accept(order(count=3), backend, "same identifier", CALLER) for _ in range(2)]
+    assert len({request.standing.order for request in ours.requests}) == 1
+    assert ours.requests[0].standing.order not in ("", theirs.requests[0].standing.order)
 
 
 async def test_everything_asked_for_is_in_the_request(backend: FakeBackend) -> None:
@@ -322,6 +336,14 @@ class TestStream:
             assert (result.seed, result.image) == (request.seed, backend.picture_of(request))
         assert len(events) == 8
         assert backend.closed_streams == 2
+
+    async def test_is_refused_as_one_before_it_tells_anything(self, backend: FakeBackend) -> None:
+        backend.refusal, backend.failing_seed = Overloaded("Busy."), 2
+        events: list[object] = []
+        with pytest.raises(Overloaded):
+            await read_into(events, stream(await accept(order(count=3), backend, "r", CALLER), backend))
+        assert events == []
+        assert backend.closed_streams == 3
 
     async def test_that_is_closed_early_closes_those_of_the_backend_and_is_no_error(
         self, backend: FakeBackend, caplog: pytest.LogCaptureFixture
