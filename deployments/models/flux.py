@@ -15,6 +15,7 @@ from deployments.engine.collate import MergeRules
 from deployments.engine.shared_module import share
 from deployments.engine.workload import Role
 from deployments.models.merging import share_surroundings
+from deployments.models.pipelines import on_device
 from deployments.models.previews import LatentColors, watched
 from deployments.models.prompt_cache import PromptCache
 from deployments.models.step_cache import memory_arguments
@@ -41,6 +42,8 @@ class Flux:
         self._colors = LatentColors(pipeline.vae)
         self._prompts = PromptCache()
         self._scheduler = pipeline.scheduler
+        kind: Any = self.pipeline_class
+        self._pipeline = on_device(kind, pipeline._execution_device)
         self._components = pipeline.components | {
             "transformer": share(pipeline.transformer, "transformer", TRANSFORMER_METHODS, role=Role.DENOISES),
             **share_surroundings(pipeline),
@@ -53,7 +56,7 @@ class Flux:
         if inputs.previews:
             scheduler_class = watched(scheduler_class)
         scheduler = scheduler_class.from_config(self._scheduler.config)
-        pipeline = self.pipeline_class(**self._components | {"scheduler": scheduler})
+        pipeline = self._pipeline(**self._components | {"scheduler": scheduler})
         pipeline.set_progress_bar_config(disable=True)
 
         def preview(latents: Tensor) -> Tensor:

@@ -25,13 +25,14 @@ from deployments.engine.shared_module import share
 from deployments.engine.workload import Role
 from deployments.models.guidance import guided_for
 from deployments.models.merging import share_surroundings
+from deployments.models.pipelines import on_device
 from deployments.models.previews import LatentColors, watched
 from deployments.models.prompt_cache import PromptCache
 from deployments.models.steps import step_reporter
 from deployments.models.text import sdxl_embeddings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -66,6 +67,7 @@ class StableDiffusionXL:
         self._colors = LatentColors(pipeline.vae)
         self._prompts = PromptCache()
         self._scheduler = pipeline.scheduler
+        self._device = pipeline._execution_device
         self._components = pipeline.components | {
             "unet": share(pipeline.unet, "unet", UNET_METHODS, role=Role.DENOISES),
             **share_surroundings(pipeline),
@@ -76,8 +78,9 @@ class StableDiffusionXL:
     def generate(self, inputs: GenerationInputs, on_step: StepListener) -> Tensor:
         """See the protocol."""
         on_step(0, inputs.steps_that_run, None)
-        kind, arguments = self._kind_for(inputs)
-        pipeline = kind(**self._components | {"scheduler": self._scheduler_for(inputs)})
+        pipeline_class, components, arguments = self._kind_for(inputs)
+        own = components | {"scheduler": self._scheduler_for(inputs)}
+        pipeline = on_device(pipeline_class, self._device)(**self._components | own)
         pipeline.set_progress_bar_config(disable=True)
         report = step_reporter(on_step, inputs.previews, self._colors)
         output = pipeline(
@@ -98,15 +101,15 @@ class StableDiffusionXL:
             (*texts, inputs.guidance_scale > 1), lambda: sdxl_embeddings(pipeline, *texts, inputs.guidance_scale)
         )
 
-    def _kind_for(self, inputs: GenerationInputs) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """What makes the pipeline of components, and the arguments that its kind takes beside the common ones."""
+    def _kind_for(self, inputs: GenerationInputs) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """A kind of pipeline, and the components and the arguments that it takes beside the common ones."""
         size: dict[str, Any] = {"width": inputs.width, "height": inputs.height}
         if inputs.image is None:
-            return StableDiffusionXLPipeline, size
+            return StableDiffusionXLPipeline, {}, size
         picture = {"image": inputs.image, "strength": inputs.strength}
         if inputs.mask is None:
-            return StableDiffusionXLImg2ImgPipeline, picture
-        return StableDiffusionXLInpaintPipeline, size | picture | {"mask_image": inputs.mask}
+            return StableDiffusionXLImg2ImgPipeline, {}, picture
+        return StableDiffusionXLInpaintPipeline, {}, size | picture | {"mask_image": inputs.mask}
 
     def _scheduler_for(self, inputs: GenerationInputs) -> Any:
         scheduler_class: Any = SCHEDULERS.get(inputs.scheduler, type(self._scheduler))

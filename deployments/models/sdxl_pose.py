@@ -7,7 +7,6 @@ each request makes one at most, so that nobody waits for them for long.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from diffusers import StableDiffusionXLControlNetPipeline
@@ -18,8 +17,6 @@ from deployments.engine.workload import Role
 from deployments.models.sdxl import StableDiffusionXL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from deployments.models.protocol import GenerationInputs
 
 CONTROLNET_METHODS = {
@@ -41,17 +38,21 @@ class StableDiffusionXLPose(StableDiffusionXL):
         del self._components["controlnet"]  # which the pipelines of requests without a skeleton do not take
         self._controlnet = _SkippedAtZero(pipeline.controlnet, "controlnet", CONTROLNET_METHODS, Role.GUIDES)
 
-    def _kind_for(self, inputs: GenerationInputs) -> tuple[Callable[..., Any], dict[str, Any]]:
+    def _kind_for(self, inputs: GenerationInputs) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         if inputs.skeleton is None or inputs.pose_end == 0:  # which diffusers refuses
             return super()._kind_for(inputs)
-        return functools.partial(StableDiffusionXLControlNetPipeline, controlnet=self._controlnet), {
-            "image": inputs.skeleton,
-            "width": inputs.width,
-            "height": inputs.height,
-            "controlnet_conditioning_scale": inputs.pose_strength,
-            # Of the step that it ends in, diffusers guides none: a short pose is guided for one step at least.
-            "control_guidance_end": max(inputs.pose_end, 1 / inputs.steps),
-        }
+        return (
+            StableDiffusionXLControlNetPipeline,
+            {"controlnet": self._controlnet},
+            {
+                "image": inputs.skeleton,
+                "width": inputs.width,
+                "height": inputs.height,
+                "controlnet_conditioning_scale": inputs.pose_strength,
+                # Of the step that it ends in, diffusers guides none: a short pose is guided for one step at least.
+                "control_guidance_end": max(inputs.pose_end, 1 / inputs.steps),
+            },
+        )
 
 
 class _SkippedAtZero(SharedModule):
