@@ -28,7 +28,7 @@ format: install-dev ## format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: install-peers ## run the benchmarks, or some (BENCHMARKS="batching png"); each prints its ratios last
+bench: install-dev $(if $(filter serving,$(BENCHMARKS)),install-peers) ## run the benchmarks, or some (BENCHMARKS="batching png"); each prints its ratios last
 	@for name in $(BENCHMARKS); do printf '\n== %s\n' $$name; $(BIN)/python -m benchmarks.$$name || exit; done
 
 lock: ## write the lock files anew (OPTIONS=--upgrade for newer packages)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,28 +16,32 @@ Order = dict[str, Any]  # the JSON that asks for one picture
 Send = Callable[[Order], Awaitable[object]]
 Mix = Literal["alike", "mixed"]
 MIXES: tuple[Mix, ...] = get_args(Mix)
+_TIMES = count()
 
 
-def orders(mix: Mix, count: int, seed: int = 0) -> list[Order]:
-    """`alike`: 64x64, 12 steps, guidance. `mixed`: two sizes, 4 to 20 steps, four in five with guidance."""
+def orders(mix: Mix, number: int, seed: int = 0) -> list[Order]:
+    """`alike`: 64x64, 12 steps, guidance. `mixed`: two sizes, 4 to 20 steps, four in five with guidance.
+
+    Every one has a prompt of its own.
+    """
     chance = random.Random(seed)
     return [
         {
-            "prompt": "a red circle on a blue background",
+            "prompt": f"a red circle on a blue background, number {index}",
             "size": "64x64" if mix == "alike" else chance.choice(("64x64", "128x128")),
             "num_steps": 12 if mix == "alike" else chance.choice((4, 8, 12, 16, 20)),
             "guidance_scale": 1.0 if mix == "mixed" and chance.random() < 0.2 else 5.0,
             "seed": index,
             "response_format": "b64_json",
         }
-        for index in range(count)
+        for index in range(number)
     ]
 
 
-def arrivals(count: int, rate: float, seed: int = 0) -> list[float]:
-    """Seconds after the start at which `count` requests of a Poisson process of `rate` a second arrive."""
+def arrivals(number: int, rate: float, seed: int = 0) -> list[float]:
+    """Seconds after the start at which `number` requests of a Poisson process of `rate` a second arrive."""
     chance = random.Random(seed)
-    return list(accumulate(chance.expovariate(rate) for _ in range(count)))
+    return list(accumulate(chance.expovariate(rate) for _ in range(number)))
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,12 @@ class Measured:
 
     def percentile(self, percent: float) -> float:
         return float(np.percentile(self.latencies, percent))
+
+
+def never_asked_before(asked: Sequence[Order]) -> list[Order]:
+    """The same orders, of prompts that no text encoder has seen: the next time is no cheaper than the first."""
+    number = next(_TIMES)
+    return [order | {"prompt": f"{order['prompt']}, time {number}"} for order in asked]
 
 
 async def closed_loop(send: Send, asked: Sequence[Order], clients: int) -> Measured:

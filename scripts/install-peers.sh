@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 lock=benchmarks/peers/requirements.lock
 stamp=.venv-peers/.installed
-wanted=$(cksum <"$lock")
+wanted=$(cksum <"$lock"; .venv/bin/python -c 'import sys; print(sys.version, sys.prefix)')
 if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
     printf '\n== Installing the packages of %s\n' "$lock"
     .tools/bin/uv venv --quiet --clear --python .venv/bin/python .venv-peers

@@ -20,7 +20,7 @@ from deployments.imaging.encode import encode
 from deployments.models.small import small_model
 
 PATH = "/v1/images/generations"
-MAX_BATCH_SIZE = 8
+MAX_BATCH_SIZE = 16
 BATCH_WAIT_SECONDS = 0.01
 
 

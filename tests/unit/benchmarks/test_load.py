@@ -8,12 +8,12 @@ from statistics import mean
 
 import pytest
 
-from benchmarks.load import Measured, Order, arrivals, closed_loop, open_loop, orders
+from benchmarks.load import Measured, Order, arrivals, closed_loop, never_asked_before, open_loop, orders
 
 
-def test_alike_orders_differ_in_their_seeds_alone() -> None:
+def test_alike_orders_differ_in_seed_and_prompt_alone() -> None:
     first, *others = orders("alike", 20)
-    assert all(order | {"seed": 0} == first for order in others)
+    assert all(order | {"seed": 0, "prompt": first["prompt"]} == first for order in others)
     assert [order["seed"] for order in others] == list(range(1, 20))
 
 
@@ -26,6 +26,13 @@ def test_mixed_orders_have_two_sizes_several_steps_and_mostly_guidance() -> None
 
 def test_all_sides_get_the_same_orders() -> None:
     assert orders("mixed", 50) == orders("mixed", 50)
+
+
+def test_no_prompt_comes_twice() -> None:
+    asked = orders("mixed", 10)
+    again = [never_asked_before(asked) for _ in range(2)]
+    assert len({order["prompt"] for some in (asked, *again) for order in some}) == 30
+    assert [order | {"prompt": ""} for order in again[1]] == [order | {"prompt": ""} for order in asked]
 
 
 def test_arrivals_are_a_poisson_process_of_the_rate() -> None:
