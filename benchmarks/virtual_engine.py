@@ -48,6 +48,7 @@ class VirtualRequest:
     seconds_allowed: float = math.inf
     caller: str = ""
     priority: int = 0
+    order: str = ""
     done_at: float | None = None
     refused: Overloaded | None = None
     refused_at: float | None = None
@@ -61,7 +62,7 @@ class VirtualRequest:
 
     @property
     def workload(self) -> Workload:
-        return Workload(self.rows, self.size**2, self.steps, self.caller, priority=self.priority)
+        return Workload(self.rows, self.size**2, self.steps, self.caller, priority=self.priority, order=self.order)
 
     @property
     def paused_at(self) -> VirtualCall | None:

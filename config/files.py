@@ -31,6 +31,7 @@ class ServeFile:
     port: int
     small_models: tuple[str, ...]  # those it names as `small:<name>`
     uses_mediapipe: bool  # for poses
+    needs_key: bool  # of whoever asks for a picture
 
     @property
     def url(self) -> str:
@@ -57,6 +58,11 @@ def read_serve_file(path: Path) -> ServeFile:
             application.args.detector == "mediapipe"
             for application in file.applications
             if isinstance(application, _PoseApplication)
+        ),
+        needs_key=any(
+            application.deployments[0].user_config.keys
+            for application in file.applications
+            if isinstance(application, _IngressApplication)
         ),
     )
 

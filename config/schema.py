@@ -277,7 +277,7 @@ class PoseRoute(Strict):
 class ApiKey(Strict):
     """One caller. The key itself is kept nowhere: it is known by what it hashes to."""
 
-    name: str = Field(min_length=1, max_length=64, description="What metrics and logs call its holder.")
+    name: str = Field(min_length=1, max_length=64, description="By which its requests are told from those of others.")
     sha256: str = Field(
         repr=False, pattern="^[0-9a-f]{64}$", description="The key's SHA-256, as `printf %s KEY | sha256sum` prints it."
     )

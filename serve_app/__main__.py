@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start_new_session=True,
     )
     if _tell_until_ready(file, serve):
-        _say_ready(file.url)
+        _say_ready(file)
     elif serve.poll() is None:  # it would keep running with an application that failed
         serve.send_signal(signal.SIGINT)
         serve.wait()
@@ -126,10 +126,11 @@ def _readiness(file: ServeFile) -> tuple[int, dict[str, str]]:
         connection.close()
 
 
-def _say_ready(url: str) -> None:
+def _say_ready(file: ServeFile) -> None:
+    key = ' -H "authorization: Bearer $KEY"' if file.needs_key else ""
     print(
-        f"\nEasel is ready on {url} (API: {url}/docs). Try:\n\n"
-        f"  curl {url}/v1/images/generations -H 'content-type: application/json' \\\n"
+        f"\nEasel is ready on {file.url} (API: {file.url}/docs). Try:\n\n"
+        f"  curl {file.url}/v1/images/generations{key} -H 'content-type: application/json' \\\n"
         """    -d '{"prompt": "a red circle on a blue background", "size": "256x256"}'\n""",
         flush=True,
     )

@@ -198,6 +198,58 @@ def test_a_flood_of_one_caller_leaves_the_queue_and_its_places_to_others(toy: To
     engine.stop()
 
 
+def test_callers_have_room_by_their_weights_and_all_together_twice_as_much(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=2, max_queued=6))
+
+    def most(caller: str, weight: float = 1.0) -> int:
+        taken = 0
+        try:
+            while True:
+                engine.submit(pipeline(toy), Workload(caller=caller, weight=weight))
+                taken += 1
+        except Overloaded:
+            return taken
+
+    assert most("first") == 8
+    assert most("heavy", weight=3.0) == 6
+    assert most("light", weight=0.8) == 2  # a share of 1.3
+    assert sum(most(f"another {number}") for number in range(5)) == 0
+    engine.stop()
+
+
+def test_when_to_come_again_is_when_enough_has_ended(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=1, max_queued=7))
+    engine.start()
+    assert results([engine.submit(pipeline(toy, steps=20), Workload(steps=20))]) == [20.0]
+    toy.gate.clear()
+    for caller, count in (("flood", 8), ("other", 4)):
+        for _ in range(count):
+            engine.submit(pipeline(toy, steps=20), Workload(steps=20, caller=caller))
+    hints = []
+    for caller in ("other", "flood"):
+        with pytest.raises(Overloaded) as refused:
+            engine.submit(pipeline(toy), Workload(steps=20, caller=caller))
+        hints.append(refused.value.retry_after_seconds)
+    one = engine.backlog_seconds() / 12
+    assert hints == pytest.approx([one, 5 * one], rel=0.2)  # of the flood's, those beyond its half and one
+    toy.gate.set()
+    engine.stop()
+
+
+def test_an_order_is_taken_as_one(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=1, max_queued=1))
+    order = Workload(steps=20, order="a")
+    engine.start()
+    assert results([engine.submit(pipeline(toy, steps=20), Workload(steps=20))]) == [20.0]
+    toy.gate.clear()
+    jobs = [engine.submit(pipeline(toy, steps=20), order) for _ in range(5)]  # more than there is room for
+    with pytest.raises(Overloaded):
+        engine.submit(pipeline(toy, steps=20), Workload(steps=20))
+    toy.gate.set()
+    assert results(jobs) == [20.0] * 5
+    engine.stop()
+
+
 def test_a_failing_request_fails_alone(engine: DiffusionEngine, toy: Toy) -> None:
     good, bad, fine = submit_all(engine, [pipeline(toy), pipeline(toy, start=-1, steps=4), pipeline(toy, start=5)])
     with pytest.raises(GenerationFailed) as failed:

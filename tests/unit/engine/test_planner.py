@@ -45,6 +45,14 @@ def engine() -> VirtualEngine:
 CAPACITY = 8.0  # requests a second of such a load, when batches are full
 
 
+@pytest.mark.parametrize("order", ["", "a"])
+def test_an_order_that_comes_to_an_idle_engine_is_taken_whatever_it_costs(order: str, engine: VirtualEngine) -> None:
+    requests = [VirtualRequest(number, 0.0, 512, 30, 2, seconds_allowed=6.0, order=order) for number in range(9)]
+    engine.serve(requests)
+    refused = sum(request.refused is not None for request in requests)
+    assert (refused == 0) == (order != "")
+
+
 @pytest.mark.parametrize(("overload", "spread"), [(1.2, 0.3), (2.0, 0.0), (10.0, 0.3)])
 def test_what_is_admitted_is_finished_in_time(overload: float, spread: float) -> None:
     engine = VirtualEngine(uneven(spread))  # type: ignore[arg-type]
