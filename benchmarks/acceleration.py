@@ -26,6 +26,7 @@ from deployments.models.assembly import load_model
 from deployments.models.protocol import DiffusionModel, GenerationInputs
 
 SEEDS = 4
+PROMPT = "a red circle on a blue background"
 LARGE = 1280  # pictures beyond 1024 are decoded in tiles
 
 
@@ -70,10 +71,10 @@ def load(family: Family, values: dict[str, Any]) -> DiffusionModel:
     )
 
 
-def picture(model: DiffusionModel, family: Family, seed: int, size: int) -> Tensor:
+def picture(model: DiffusionModel, family: Family, seed: int, size: int, prompt: str = PROMPT) -> Tensor:
     is_large = size == LARGE
     asked = GenerationInputs(
-        prompt="a red circle on a blue background",
+        prompt=prompt,
         negative_prompt="",
         width=size,
         height=size,
@@ -93,10 +94,11 @@ def compare(option: Option, plain: DiffusionModel, size: int, rounds: int) -> tu
     seeds = range(1 if size == LARGE else SEEDS)
     without, with_it = (torch.cat([picture(side, option.family, seed, size) for seed in seeds]) for side in sides)
     fastest = [math.inf, math.inf]
-    for _ in range(rounds):
+    for number in range(rounds):
+        prompt = f"{PROMPT} {number}"  # a new one, or no text would be encoded
         for index, side in enumerate(sides):
             started_at = time.process_time()
-            picture(side, option.family, 0, size)
+            picture(side, option.family, 0, size, prompt)
             fastest[index] = min(fastest[index], (time.process_time() - started_at) * 1000)
     change = (with_it - without).double()
     error = change.square().mean().item()

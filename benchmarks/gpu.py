@@ -5,10 +5,11 @@
 
 SDXL, with a pose ControlNet too, FLUX.1 schnell and FLUX.1 Fill, in bfloat16 with random weights: speed does not depend
 on the values, and nothing is downloaded. Needs torch for CUDA, transformers, diffusers and greenlet; torchao for those
-options that quantize. A model that does not fit the GPU is left out, with the reason, and so is what the time does not
-suffice for. The sections, of which each prints tables:
+options that quantize; written for torch 2.13 and torchao 0.18. A model that does not fit the GPU is left out, with the
+reason, and so is what the time does not suffice for, and what fails. The sections, of which each prints tables:
 
-    knee          a step by size and rows, text encoders and VAE by rows: milliseconds, and peak memory
+    knee          a step by size and rows, text encoders and VAE by rows: milliseconds, peak memory, and the knee: the
+                  most rows that the engine would merge, by its own model of cost
     engine        the engine against diffusers' own pipeline, the same pictures as one batch
     saturation    SDXL, 1024x1024, 20 steps, guided: pictures per second, beside the public record for one H200
     acceleration  a step at one shape with each option, against none
@@ -31,7 +32,7 @@ import transformers.utils.logging
 
 from benchmarks import full_size, gpu_sections
 from benchmarks.gpu_sections import Bench, Scale, rebuild
-from benchmarks.measuring import GIBIBYTE, Meter, machine
+from benchmarks.measuring import GIBIBYTE, Meter, NotMeasured, machine, not_measured
 from benchmarks.pictures import small
 
 FAMILIES = ("sdxl", "sdxl-pose", "flux-schnell", "flux-fill")
@@ -81,8 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what the command line asks for."""
     options = _parse(arguments)
     device = torch.device(options.device or ("cpu" if options.smoke else "cuda"))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("torch finds no CUDA device here; --smoke tries this script on the CPU")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise SystemExit("torch finds no CUDA device here; --smoke tries this script on the CPU")
+        torch.cuda.set_device(device.index or 0)  # for what takes the current one, as torch's timer does
     scale = SMOKE if options.smoke else FULL
     bench = Bench(scale, Meter(device, options.seconds, scale.seconds_each))
     hardware = machine(device)
@@ -93,32 +96,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with torch.no_grad():
             _run(bench, options.models, options.sections)
     finally:  # what was measured is kept, whatever ends the rest
+        print(f"\n{json.dumps(bench.ratios)}", flush=True)
         if options.output is not None:
             figures = {name: dataclasses.asdict(figure) for name, figure in bench.figures.items()}
             everything = {"machine": hardware, "ratios": bench.ratios, "figures": figures}
             options.output.write_text(json.dumps(everything, indent=1) + "\n")
         if options.curve is not None:
             options.curve.write_text(json.dumps(bench.curve, indent=1) + "\n")
-    print(f"\n{json.dumps(bench.ratios)}")
 
 
 def _run(bench: Bench, families: Sequence[str], sections: Sequence[str]) -> None:
     todo = [
-        (family, section)
+        (family, name)
         for family in families
         if _fits(family, bench.meter.device)
         for name, section in SECTIONS.items()
         if name in sections and family in section.families
     ]
-    for index, (family, section) in enumerate(todo):
-        bench.meter.allot(section.weight / sum(later.weight for _, later in todo[index:]))
+    for index, (family, name) in enumerate(todo):
+        bench.meter.allot(SECTIONS[name].weight / sum(SECTIONS[later].weight for _, later in todo[index:]))
         if family != bench.family:
-            bench.family = family
-            reason = rebuild(bench, {})
+            bench.family, bench.pipeline = family, None
+        reason = rebuild(bench, {}) if bench.pipeline is None else None
         if reason is None:
-            section.run(bench)
-        else:
-            print(f"\n{family}: left out: {reason.reason}")
+            reason = _failure(SECTIONS[name], bench)
+        if reason is not None:
+            print(f"\n{family}, {name}: left out: {reason.reason}")
+
+
+def _failure(section: Section, bench: Bench) -> NotMeasured | None:
+    """Runs it. What it fails with ends no other; nor does what it leaves of the pipeline serve another."""
+    try:
+        section.run(bench)
+    except Exception as error:
+        bench.pipeline = None
+        return not_measured(error)
+    return None
 
 
 def _fits(family: str, device: torch.device) -> bool:
@@ -143,7 +156,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--models", nargs="+", choices=FAMILIES, default=FAMILIES)
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--seconds", type=float, default=540, help="all in all, but for a forward that has begun")
+    parser.add_argument("--seconds", type=float, default=540, help="to end within, all in all")
     parser.add_argument("--device", help="as torch names it; default: cuda, or cpu with --smoke")
     parser.add_argument("--smoke", action="store_true", help="small models and shapes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="every figure, as JSON")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +13,15 @@ import torch
 from diffusers.models.attention_dispatch import attention_backend
 
 from benchmarks import forwards
-from benchmarks.measuring import NO_TIME, Measured, Meter, NotMeasured, Outcome, print_table
+from benchmarks.measuring import NO_TIME, Measured, Meter, NotMeasured, Outcome, not_measured, print_table
 from benchmarks.pictures import Painter, diffusers_batch, engine_batches, inputs
+from deployments.engine.cost import CostModel
 from deployments.engine.engine import EngineLimits
 from deployments.models.acceleration import accelerate
 
 # Pictures per second of SDXL, 1024x1024, 20 steps, guided, of one H200 among eight: MLPerf Inference v5.1, offline,
 # submission 5.1-0079, TensorRT in fp8.
 RECORD = 19.19 / 8
-WORTHWHILE = 1.05  # the knee: the least rows of which each costs at most so much more than where it costs least
 
 # config.schema.Acceleration without any option; that module would ask for pydantic.
 PLAIN: dict[str, Any] = {
@@ -38,13 +39,16 @@ PLAIN: dict[str, Any] = {
 }
 ATTENTIONS = ("_native_cudnn", "_native_flash", "_native_efficient", "flash", "_flash_3")
 COMPILED = {"compile": True, "fuse_qkv": True}
-COMPILE_SECONDS = 30  # that compiling may take; it cannot be broken off
+# Seconds that must be left of all where something is to be compiled, which cannot be broken off: at first, and then so
+# many times what the longest compilation took.
+COMPILE_SECONDS = 120.0
+COMPILE_SPARE = 3
 # Options by what tables call them, for SDXL and for FLUX.
 COMMON_OPTIONS: dict[str, dict[str, Any]] = {
     "compile": {"compile": True},
     "fuse_qkv": {"fuse_qkv": True},
     "quantization int8_weight_only": {"quantization": "int8_weight_only"},
-    # Which without a compiler runs as so many small kernels that it gains nothing.
+    # int8_dynamic is refused without a compiler, which also makes one kernel of the many that scale tokens.
     **{f"compile, fuse_qkv, {kind}": COMPILED | {"quantization": kind} for kind in ("int8_dynamic", "fp8_dynamic")},
 }
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -94,6 +98,8 @@ class Bench:
         self.pipeline: Any = None
         self.figures: dict[str, Outcome] = {}
         self.ratios: dict[str, float] = {}
+        self.compile_seconds = COMPILE_SECONDS
+        self._longest_compilation = 0.0
         self.curve: dict[str, dict[str, dict[int, dict[int, float]]]] = {}  # milliseconds by model, module, size, rows
 
     def build(self, **options: Any) -> None:
@@ -102,8 +108,24 @@ class Bench:
         torch.compiler.reset()
         self.meter.free()
         device = self.meter.device
-        self.pipeline = self.scale.build(self.family, device)
-        accelerate(self.pipeline, SimpleNamespace(**PLAIN | options), device)  # type: ignore[arg-type]
+        pipeline = self.scale.build(self.family, device)
+        accelerate(pipeline, SimpleNamespace(**PLAIN | options), device)  # type: ignore[arg-type]
+        self.pipeline = pipeline  # only as a whole
+
+    def has_time_for(self, options: Mapping[str, Any]) -> bool:
+        """Whether there is time to begin with these options."""
+        return self.meter.may_begin(self.compile_seconds if options.get("compile") else 0.0)
+
+    def first_calls(self, options: Mapping[str, Any], run: Callable[[], Outcome]) -> Outcome:
+        """The first forwards with these options, which compile if they ask for it; if there is time."""
+        if not self.has_time_for(options):
+            return NO_TIME
+        started_at = time.monotonic()
+        outcome = run()
+        if options.get("compile") and isinstance(outcome, Measured):
+            self._longest_compilation = max(self._longest_compilation, time.monotonic() - started_at)
+            self.compile_seconds = COMPILE_SPARE * self._longest_compilation
+        return outcome
 
     def note(self, what: str, outcome: Outcome) -> Outcome:
         """Keeps a figure of the family."""
@@ -120,7 +142,10 @@ class Bench:
 
 
 def knee(bench: Bench) -> None:
-    """Every module by size and rows."""
+    """Every module by size and rows; and the knee, the rows that the engine would merge at most having seen these.
+
+    Which is twice the most that were tried if a row still cost less there.
+    """
     pipeline, sizes = bench.pipeline, bench.scale.sizes
     _knee_of(bench, "denoiser", sizes, lambda size, rows: forwards.step(pipeline, size, rows))
     _knee_of(bench, "text", (0,), lambda _, rows: forwards.texts(pipeline, rows))
@@ -164,11 +189,13 @@ def _at_more_rows(meter: Meter, fewer: Mapping[int, Outcome], rows: int, run: fo
 def _knee_cells(bench: Bench, what: str, milliseconds: Mapping[int, float]) -> list[str]:
     if not milliseconds:
         return ["", ""]
-    per_row = {rows: total / rows for rows, total in milliseconds.items()}
-    cheapest = min(per_row.values())
-    knee_rows = min(rows for rows, cost in per_row.items() if cost <= WORTHWHILE * cheapest)
-    alone, cheap = Measured(per_row[min(per_row)]), Measured(cheapest)
-    return [str(knee_rows), bench.note_ratio(f"{what}, a row alone / where it is cheapest", alone, cheap)]
+    cost = CostModel()  # the engine's, which is so shown with what it does
+    for rows, total in milliseconds.items():
+        cost.observe(what, rows, total / 1000)
+    cap = cost.row_cap(what)
+    per_row = {rows: Measured(total / rows) for rows, total in milliseconds.items()}
+    alone, merged = per_row[min(per_row)], per_row[min(cap, max(per_row))]
+    return [str(cap), bench.note_ratio(f"{what}, a row alone / at the knee", alone, merged)]
 
 
 def engine(bench: Bench) -> None:
@@ -192,7 +219,8 @@ def _best_by_turns(bench: Bench, sides: Sequence[Painter], size: int, count: int
     """The fastest round of each side, after one that does not count."""
     rounds: list[list[Measured]] = []
     while len(rounds) <= bench.scale.rounds:
-        if rounds and not bench.meter.has_time(sum(outcome.milliseconds for outcome in rounds[-1]) / 1000):
+        spent = sum(outcome.milliseconds for last in rounds[-1:] for outcome in last) / 1000
+        if not bench.meter.has_time(spent):
             break
         asked = inputs(bench.family, size, bench.scale.batch_steps, count)
         outcomes = [bench.meter.measure_once(partial(paint, asked)) for paint in sides]
@@ -210,7 +238,7 @@ def saturation(bench: Bench) -> None:
     record = Measured(1000 / RECORD) if (size, steps) == (1024, 20) else NotMeasured("of other pictures")
     lines = []
     for name, options in SATURATED.items():
-        outcome = (rebuild(bench, options) if options else None) or _saturated(bench)
+        outcome = (rebuild(bench, options) if options else None) or _saturated(bench, options)
         if isinstance(outcome, Measured):
             outcome = Measured(outcome.milliseconds / count)
         bench.note(f"saturation, {name}, a picture", outcome)
@@ -220,7 +248,7 @@ def saturation(bench: Bench) -> None:
     print_table(what, ["", "engine", f"/ {RECORD:.2f} of one H200"], lines)
 
 
-def _saturated(bench: Bench) -> Outcome:
+def _saturated(bench: Bench, options: Mapping[str, Any]) -> Outcome:
     """All pictures, after rounds of few steps from which the engine learns."""
     size, steps, count = bench.scale.saturation
     with engine_batches(bench.pipeline, bench.family, EngineLimits(max_running=count)) as paint:
@@ -228,8 +256,8 @@ def _saturated(bench: Bench) -> Outcome:
         def measure(with_steps: int) -> Outcome:
             return bench.meter.measure_once(partial(paint, inputs(bench.family, size, with_steps, count)))
 
-        measure(2)  # which compiles
-        outcome = measure(2)
+        first = bench.first_calls(options, lambda: measure(2))
+        outcome = measure(2) if isinstance(first, Measured) else first
         if isinstance(outcome, NotMeasured):
             return outcome
         return measure(steps) if bench.meter.has_time(outcome.milliseconds / 1000 * steps / 2) else NO_TIME
@@ -239,14 +267,18 @@ def acceleration(bench: Bench) -> None:
     """A step with each option against one with none."""
     size, rows = bench.scale.accelerated
     bench.build()
-    plain = bench.meter.measure(forwards.step(bench.pipeline, size, rows))
+
+    def measure_step() -> Outcome:
+        return bench.meter.measure(forwards.step(bench.pipeline, size, rows))
+
+    plain = measure_step()
     outcomes = {"none": plain}
     if bench.family == "sdxl":
         after = "lossy_guidance_cutoff, a step after it"
         outcomes[after] = bench.meter.measure(forwards.step(bench.pipeline, size, rows // 2))
     for name, options in OPTIONS[bench.family].items():
         with attention_backend():  # which diffusers sets for the whole process
-            outcomes[name] = rebuild(bench, options) or bench.meter.measure(forwards.step(bench.pipeline, size, rows))
+            outcomes[name] = rebuild(bench, options) or bench.first_calls(options, measure_step)
     lines = []
     for name, outcome in outcomes.items():
         bench.note(f"step {size} x {rows}, {name}", outcome)
@@ -264,14 +296,14 @@ def acceleration(bench: Bench) -> None:
 
 def rebuild(bench: Bench, options: Mapping[str, Any]) -> NotMeasured | None:
     """The pipeline anew, with these options; or why not."""
-    if not bench.meter.has_time(COMPILE_SECONDS if "compile" in options else 0):
-        return NO_TIME
-    if "compile" in options and bench.meter.device.type == "cpu":
+    if options.get("compile") and bench.meter.device.type == "cpu":
         return NotMeasured("takes minutes on a CPU")
+    if not bench.has_time_for(options):
+        return NO_TIME
     try:
         bench.build(**options)
-    except (ValueError, RuntimeError) as error:  # of the option; of memory
-        return NotMeasured(str(error).splitlines()[0])
+    except Exception as error:  # of the option, of memory, or of whichever library
+        return not_measured(error)
     return None
 
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import torch
 from torch.utils.benchmark import Timer
 
-from deployments.errors import EaselError, OutOfMemory
+from deployments.errors import OutOfMemory
 
 GIBIBYTE = 2**30
 
@@ -40,6 +40,13 @@ Outcome: TypeAlias = Measured | NotMeasured
 NO_TIME = NotMeasured("no time left")
 
 
+def not_measured(error: Exception) -> NotMeasured:
+    """In a line. Whatever one option or shape fails with, the others are measured."""
+    if isinstance(error, torch.OutOfMemoryError | OutOfMemory):
+        return NotMeasured("out of memory")
+    return NotMeasured(f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": "))
+
+
 class Meter:
     """Measures until its time is up: of all that is left, or of the part that was allotted to what is measured now."""
 
@@ -51,6 +58,10 @@ class Meter:
     def has_time(self, seconds: float) -> bool:
         """Whether more than that is left of the part allotted."""
         return self._allotted_until - time.monotonic() > seconds
+
+    def may_begin(self, seconds: float) -> bool:
+        """Whether what may take that long, and cannot be broken off, ends in time; if the part allotted has any."""
+        return self.has_time(0.0) and self._ends_at - time.monotonic() > seconds
 
     def allot(self, share: float) -> None:
         """That part of all that is left is for what is measured next."""
@@ -86,10 +97,10 @@ class Meter:
     def _outcome(self, seconds: Callable[[], float]) -> Outcome:
         try:
             return Measured(seconds() * 1000)
-        except (RuntimeError, EaselError) as error:  # of the device, of the compiler, or the engine's answer to one
-            self.free()
-            is_memory = isinstance(error, torch.OutOfMemoryError | OutOfMemory)
-            return NotMeasured("out of memory" if is_memory else f"{type(error).__name__}: {error}".splitlines()[0])
+        except Exception as error:  # of the device, the compiler, a library, or the engine's answer to one
+            reason = not_measured(error)
+        self.free()  # now that the error holds no frames with what they refer to
+        return reason
 
     def free(self) -> None:
         """Gives memory that nothing refers to back to the device."""
@@ -116,10 +127,12 @@ def machine(device: torch.device) -> dict[str, str]:
         known["device"] = f"{properties.name}, {properties.total_memory / GIBIBYTE:.0f} GiB"
         known["cuda"] = str(torch.version.cuda)
         if (tool := shutil.which("nvidia-smi")) is not None:
-            query = [tool, "--query-gpu=driver_version,power.limit,clocks.max.sm", "--format=csv,noheader"]
-            known["driver, power limit, clock"] = subprocess.run(
-                query, capture_output=True, text=True, check=False
-            ).stdout.splitlines()[0]
+            which = (
+                f"--id=GPU-{properties.uuid}"  # for it knows others by other numbers than torch, which may see fewer
+            )
+            query = [tool, which, "--query-gpu=driver_version,power.limit,clocks.max.sm", "--format=csv,noheader"]
+            answer = subprocess.run(query, capture_output=True, text=True, check=False)
+            known["driver, power limit, clock"] = answer.stdout.strip() or "unknown"
     return known | {name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers")}
 
 

@@ -24,12 +24,22 @@ if TYPE_CHECKING:
 # Of one block. Few are needed (docs/performance.md), but beyond it a call raises: let it be far away.
 _MOST_COMPILATIONS = 64
 
+# Pixels. What SDXL and FLUX are made for is decoded whole. diffusers goes by `sample_size` of the VAE, which need not
+# say so: that of madebyollin/sdxl-vae-fp16-fix is 512.
+_WHOLE_SIDE = 1024
+
 
 def accelerate(pipeline: Any, acceleration: Acceleration, device: torch.device) -> None:
     """Puts `pipeline` on `device`, with the options of `acceleration`. Raises ValueError.
 
     The order matters: what is fused is quantized, what is quantized moves as 8 bits, and hooks come last.
     """
+    if acceleration.quantization == "int8_dynamic" and device.type == "cuda" and not acceleration.compile:
+        # torchao 0.18 looks into that text for a word (pytorch/ao#4872), which takes longer than all else.
+        raise ValueError(
+            "acceleration.quantization: int8_dynamic needs compile on CUDA: without it, torchao writes the input of "
+            "every layer out as text"
+        )
     if "controlnet" in pipeline.components:  # which is half a UNet, of the same blocks, but does not say so
         pipeline.controlnet._repeated_blocks = pipeline.unet._repeated_blocks
     denoisers = [
@@ -42,7 +52,7 @@ def accelerate(pipeline: Any, acceleration: Acceleration, device: torch.device) 
         for module in (*denoisers, pipeline.vae):
             module.to(memory_format=torch.channels_last)
     if acceleration.vae_tiling:
-        pipeline.vae.enable_tiling()
+        _decode_in_tiles(pipeline)
     if acceleration.group_offload:
         _offload_groups(pipeline, device)
     else:
@@ -65,14 +75,22 @@ def _fuse_projections(denoisers: Sequence[Any]) -> None:
 def _quantize(pipeline: Any, denoisers: Sequence[Any], acceleration: Acceleration, device: torch.device) -> None:
     place = None if acceleration.group_offload else device
     if acceleration.quantization is not None:
-        require_quantization("acceleration.quantization", acceleration.quantization, denoisers[0].dtype, device)
+        key = "acceleration.quantization"
+        require_quantization(key, acceleration.quantization, denoisers[0].dtype, device)
         for denoiser in denoisers:
-            quantize_blocks(denoiser, acceleration.quantization, place)
+            quantize_blocks(key, denoiser, acceleration.quantization, place)
     if acceleration.text_encoder_quantization is not None:
-        kind = acceleration.text_encoder_quantization
-        require_quantization("acceleration.text_encoder_quantization", kind, pipeline.text_encoder.dtype, device)
+        key, kind = "acceleration.text_encoder_quantization", acceleration.text_encoder_quantization
+        require_quantization(key, kind, pipeline.text_encoder.dtype, device)
         for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
-            quantize_linears(encoder, kind, place)
+            quantize_linears(key, encoder, kind, place)
+
+
+def _decode_in_tiles(pipeline: Any) -> None:
+    """Latents of a larger side than `_WHOLE_SIDE` pixels; and pictures, where they are encoded."""
+    pipeline.vae.enable_tiling()
+    pipeline.vae.tile_sample_min_size = _WHOLE_SIDE
+    pipeline.vae.tile_latent_min_size = _WHOLE_SIDE // pipeline.vae_scale_factor
 
 
 def _offload_groups(pipeline: Any, device: torch.device) -> None:

@@ -1,8 +1,9 @@
 """Weights in 8 bits by torchao: of the blocks that a denoiser repeats, and of text encoders.
 
 Invariants: every output channel of a weight, and with dynamic quantization every token, has a scale of its own, so that
-no request's picture depends on its company; a module is quantized whole or, with a ValueError, not at all. torchao is
-imported only when asked for.
+no request's picture depends on its company; a layer that is meant and stays as it was is a ValueError, which begins
+with the `key` of the configuration. torchao is imported only when asked for, and changes no settings of Inductor, which
+are those of the whole process.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from config.schema import Quantization
 
 
-def quantize_blocks(denoiser: Any, kind: Quantization, device: torch.device | None) -> None:
+def quantize_blocks(key: str, denoiser: Any, kind: Quantization, device: torch.device | None) -> None:
     """The linear layers of a diffusers model's repeated blocks, where its time and memory go.
 
     But not those that modulate norms where activations are quantized too: of a row they see one token only, from which
     there is no time to gain, and kernels want more.
     """
-    linears: set[nn.Module] = {
+    linears: set[nn.Linear] = {
         layer
         for block in denoiser.modules()
         if type(block).__name__ in denoiser._repeated_blocks
@@ -30,15 +31,18 @@ def quantize_blocks(denoiser: Any, kind: Quantization, device: torch.device | No
         if isinstance(layer, nn.Linear) and (kind == "int8_weight_only" or "norm" not in name)
     }
     _quantize(denoiser, kind, linears, device)
+    _require_all(key, kind, linears)
 
 
-def quantize_linears(module: nn.Module, kind: Quantization, device: torch.device | None) -> None:
+def quantize_linears(key: str, module: nn.Module, kind: Quantization, device: torch.device | None) -> None:
     """All linear layers."""
-    _quantize(module, kind, {layer for layer in module.modules() if isinstance(layer, nn.Linear)}, device)
+    linears: set[nn.Linear] = {layer for layer in module.modules() if isinstance(layer, nn.Linear)}
+    _quantize(module, kind, linears, device)
+    _require_all(key, kind, linears)
 
 
 def require_quantization(key: str, kind: Quantization, dtype: torch.dtype, device: torch.device) -> None:
-    """Raises ValueError, which begins with `key`, where `kind` does not work: tries it on a layer of its own."""
+    """Raises ValueError where `kind` does not work: tries it on a layer of its own."""
     layer = nn.Linear(64, 64, dtype=dtype, device=device).requires_grad_(False)
     try:
         _quantize(layer, kind, {layer}, None)
@@ -49,7 +53,7 @@ def require_quantization(key: str, kind: Quantization, dtype: torch.dtype, devic
         raise ValueError(f"{key}: {kind} does not work in {dtype} on {device}: {error}") from error
 
 
-def _quantize(module: nn.Module, kind: Quantization, layers: set[nn.Module], device: torch.device | None) -> None:
+def _quantize(module: nn.Module, kind: Quantization, layers: set[nn.Linear], device: torch.device | None) -> None:
     """Layer by layer, each moved to `device` first if there is one: the whole need not fit there as it was."""
     from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
@@ -64,4 +68,15 @@ def _quantize(module: nn.Module, kind: Quantization, layers: set[nn.Module], dev
         "int8_dynamic": Int8DynamicActivationInt8WeightConfig,
         "fp8_dynamic": Float8DynamicActivationFloat8WeightConfig,
     }
-    quantize_(module, configs[kind](granularity=PerRow()), lambda layer, _name: layer in layers, device=device)
+    config = configs[kind](granularity=PerRow(), set_inductor_config=False)
+    quantize_(module, config, lambda layer, _name: layer in layers, device=device)
+
+
+def _require_all(key: str, kind: Quantization, layers: set[nn.Linear]) -> None:
+    """torchao passes over what it cannot quantize, as in fp8 a weight of which a side is no multiple of 16."""
+    left = [layer for layer in layers if type(layer.weight) is nn.Parameter]  # others are of a class of torchao's
+    if left:
+        raise ValueError(
+            f"{key}: {kind} does not work for {len(left)} of {len(layers)} layers, as for one whose weight has the "
+            f"shape {tuple(left[0].weight.shape)}"
+        )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import forwards, full_size, gpu
-from benchmarks.gpu_sections import OPTIONS, PLAIN, SATURATED
-from benchmarks.measuring import Measured, Meter, NotMeasured
+from benchmarks import forwards, full_size, gpu, gpu_sections
+from benchmarks.gpu_sections import OPTIONS, PLAIN, SATURATED, Bench, rebuild
+from benchmarks.measuring import Measured, Meter, NotMeasured, machine
 from benchmarks.pictures import diffusers_batch, engine_batches, inputs, small
 from config.schema import Acceleration
 from deployments.engine.engine import EngineLimits
@@ -26,31 +31,59 @@ from deployments.engine.engine import EngineLimits
 REPOSITORY = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 
-# Runs a module on a machine that has no more than the benchmark says that it needs.
+DOCUMENTED = ("torch", "transformers", "diffusers", "greenlet", "torchao")
+
+# Runs the benchmark on a machine that lacks the modules which come first in the command line, as one argument.
 BARE = """
 import runpy, sys
+from importlib.machinery import PathFinder
 
-class Lacking:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("ray", "pydantic", "fastapi", "starlette"):
-            raise ModuleNotFoundError(name)
+lacking = set(sys.argv.pop(1).split())
 
-sys.meta_path.insert(0, Lacking())
-sys.argv[1:] = sys.argv[2:]
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in lacking else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
 runpy.run_module("benchmarks.gpu", run_name="__main__")
 """
+
+
+def lacking_modules() -> set[str]:
+    """What our packages are imported as, but those that the benchmark asks for and what these ask for themselves."""
+    project = (REPOSITORY / "pyproject.toml").read_text().partition("[tool.")[0]  # before 3.11 nothing reads TOML
+    ours = {normalized(name) for name in re.findall(r'^    "([\w.-]+)', project, re.MULTILINE)}
+    required = [one for name in DOCUMENTED for one in importlib.metadata.requires(name) or [] if "extra ==" not in one]
+    there = {normalized(name) for name in (*DOCUMENTED, *(re.split(r"[^\w.-]", one)[0] for one in required))}
+    return {
+        module
+        for module, packages in importlib.metadata.packages_distributions().items()
+        if {normalized(package) for package in packages} & (ours - there)
+    }
+
+
+def normalized(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
 
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """What `--smoke` prints, and the two files that it writes."""
     folder = tmp_path_factory.mktemp("smoke")
-    command = [sys.executable, "-c", BARE, "benchmarks.gpu", "--smoke"]
+    command = [sys.executable, "-c", BARE, " ".join(lacking_modules()), "--smoke"]
     command += ["--output", str(folder / "output.json"), "--curve", str(folder / "curve.json")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}  # more wait for each other on a busy machine
     run = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=280)
     assert run.returncode == 0, run.stderr
     return run.stdout, *(json.loads((folder / f"{name}.json").read_text()) for name in ("output", "curve"))
+
+
+def test_the_bare_machine_lacks_what_only_the_service_needs() -> None:
+    """The names of some modules are not those of their packages."""
+    lacking = lacking_modules()
+    assert {"ray", "pydantic", "fastapi", "anyio", "cv2", "multipart", "accelerate", "compel"} <= lacking
+    assert not {*DOCUMENTED, "numpy", "PIL", "huggingface_hub", "yaml"} & lacking
 
 
 def test_every_section_has_its_figures(smoke: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
@@ -59,8 +92,22 @@ def test_every_section_has_its_figures(smoke: tuple[str, dict[str, Any], dict[st
     without = {name: figure["reason"] for name, figure in figures.items() if "reason" in figure}
     assert all(figure["milliseconds"] > 0 for name, figure in figures.items() if name not in without)
     # What a CPU without extra packages lacks, each with its reason, and nothing else.
-    lacking = ("compile", "fp8", "int8", "attention")
-    assert {name for name in without if not any(word in name for word in lacking)} == set()
+    expected = {f"sdxl saturation, {name}, a picture": "takes minutes on a CPU" for name in list(SATURATED)[1:]}
+    for family, options in OPTIONS.items():
+        for name, values in options.items():
+            if "compile" in values:
+                expected[f"{family} step 64 x 2, {name}"] = "takes minutes on a CPU"
+            elif values.get("attention", "_native_flash") != "_native_flash":
+                reason = f"ValueError: acceleration.attention: '{values['attention']}' does not work in torch.float32"
+                expected[f"{family} step 64 x 2, {name}"] = reason
+    assert set(without) == set(expected)
+    assert all(reason.startswith(expected[name]) for name, reason in without.items())
+    assert len(expected) == 14
+    assert {
+        "flux-fill step 64 x 2, attention _native_flash",
+        "flux-fill step 64 x 2, quantization int8_weight_only",
+        "sdxl step 64 x 2, quantization int8_weight_only",
+    } < set(figures) - set(without)
     assert {"torch", "diffusers", "transformers", "device"} < set(output["machine"])
     for family, modules in curve.items():
         for module, sizes in modules.items():
@@ -197,10 +244,127 @@ def test_a_meter_measures_while_there_is_time() -> None:
     assert isinstance(meter.measure(run, expected_seconds=300), Measured)
 
 
-def test_a_failure_is_a_reason_and_a_mistake_is_not() -> None:
+def test_whatever_fails_is_left_out_with_its_reason() -> None:
     meter = Meter(CPU, seconds=1000, seconds_each=0.0001)
     assert meter.measure(counting([torch.OutOfMemoryError("CUDA out of memory")])[0]) == NotMeasured("out of memory")
     failed = meter.measure_once(counting([RuntimeError("no kernel\nmore")])[0])
     assert failed == NotMeasured("RuntimeError: no kernel")
-    with pytest.raises(TypeError):
-        meter.measure(counting([TypeError()])[0])
+    assert meter.measure(counting([TypeError("no 'x'")])[0]) == NotMeasured("TypeError: no 'x'")
+    assert meter.measure(counting([KeyError()])[0]) == NotMeasured("KeyError")
+    assert meter.measure(counting([RuntimeError("\nmore")])[0]) == NotMeasured("RuntimeError")
+
+
+def failing(*_: object) -> Any:
+    raise TypeError
+
+
+def test_an_option_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_sections, "accelerate", failing)
+    made = bench()
+    assert rebuild(made, {}) == NotMeasured("TypeError")
+    assert made.pipeline is None
+
+
+def test_a_section_that_fails_ends_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipelines: list[Any] = []
+
+    def keep(bench: Bench) -> None:
+        pipelines.append(bench.pipeline)
+
+    def fail(bench: Bench) -> None:
+        keep(bench)
+        raise TypeError
+
+    broken = dataclasses.replace(gpu.SECTIONS["knee"], run=fail)
+    whole = dataclasses.replace(gpu.SECTIONS["engine"], run=keep)
+    monkeypatch.setattr(gpu, "SECTIONS", {"knee": broken, "engine": whole})
+    gpu.main(["--smoke", "--models", "sdxl", "--sections", "knee", "engine"])
+    printed = capsys.readouterr().out
+    assert "\nsdxl, knee: left out: TypeError\n" in printed
+    assert printed.splitlines()[-1] == "{}"
+    assert len({id(pipeline) for pipeline in pipelines} - {id(None)}) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["--output", "/proc/none"]])
+def test_whatever_ends_it_the_last_line_is_all_ratios(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "_run", failing)
+    with pytest.raises((TypeError, OSError)):
+        gpu.main(["--smoke", *arguments])
+    assert capsys.readouterr().out.splitlines()[-1] == "{}"
+
+
+def test_the_device_that_was_asked_for_is_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(gpu, "machine", lambda _device: {})
+    monkeypatch.setattr(gpu, "_run", lambda *_: None)
+    gpu.main(["--device", "cuda:1"])
+    gpu.main([])
+    assert chosen == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"), [("580.1, 700.00 W, 1980 MHz\n", "580.1, 700.00 W, 1980 MHz"), ("", None)]
+)
+def test_the_driver_is_asked_of_that_device(answer: str, known: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, returncode=0, stdout=answer)
+
+    properties = SimpleNamespace(name="H100", total_memory=80 * 2**30, uuid="6fa2-c5")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", run)
+    found = machine(torch.device("cuda:1"))
+    assert found["device"] == "H100, 80 GiB"
+    assert found["driver, power limit, clock"] == (known or "unknown")
+    assert asked[0][:2] == ["/bin/nvidia-smi", "--id=GPU-6fa2-c5"]
+
+
+def bench(seconds: float = 1000) -> Bench:
+    made = Bench(gpu.SMOKE, Meter(CPU, seconds, seconds_each=0.0001))
+    made.family = "sdxl"
+    return made
+
+
+def test_the_knee_is_the_most_rows_that_the_engine_would_merge() -> None:
+    made = bench()
+    assert gpu_sections._knee_cells(made, "flat", {1: 10, 2: 10.4, 4: 20.6, 8: 41}) == ["2", "1.92"]
+    assert gpu_sections._knee_cells(made, "steep", {1: 10, 2: 18.6, 4: 36}) == ["1", "1.00"]
+    assert gpu_sections._knee_cells(made, "unexplored", {1: 10, 2: 12}) == ["4", "1.67"]
+    assert made.ratios["sdxl unexplored, a row alone / at the knee"] == 1.667
+
+
+def test_compilations_begin_with_time_to_spare_only() -> None:
+    compiles = {"compile": True}
+    run, calls = counting()
+
+    def first_calls(made: Bench, seconds: float) -> Any:
+        return made.first_calls(compiles, lambda: made.meter.measure_once(lambda: (run(), time.sleep(seconds))))
+
+    assert first_calls(bench(seconds=119), 0) == NotMeasured("no time left")
+    assert not calls
+    made = bench(seconds=121)
+    assert isinstance(first_calls(made, 0.2), Measured)
+    assert isinstance(first_calls(made, 0.0), Measured)
+    assert 0.6 <= made.compile_seconds < 10  # of the longest, three times
+    failed = made.first_calls(compiles, lambda: made.meter.measure_once(failing))
+    assert isinstance(failed, NotMeasured)
+    made.meter.allot(0.0)
+    assert first_calls(made, 0) == NotMeasured("no time left")
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("options", "seconds"), [({}, 0), ({"compile": True}, 60)])
+def test_where_all_wait_nothing_is_begun_without_time(options: dict[str, Any], seconds: float) -> None:
+    made = bench(seconds)
+    made.pipeline = small("sdxl", CPU)
+    made.pipeline.unet.register_forward_hook(failing)
+    assert gpu_sections._saturated(made, options) == NotMeasured("no time left")

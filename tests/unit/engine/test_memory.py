@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -59,6 +62,36 @@ def test_what_callers_choose_cannot_fill_the_memory(model: MemoryModel) -> None:
         model.observe(shape, 1, 1)
         model.did_not_fit(shape, 1, free=None)
     assert max(len(model._needed), len(model._bounds)) <= 1024
+
+
+def test_cuda_tells_by_the_counts_of_its_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held: 40 before a forward and 70 amid it. Of 1000 others leave 500, and the allocator keeps 60 with 45 held."""
+    device = torch.device("cuda:1")
+    held = {"now": 40, "most": 900}  # of an earlier forward
+
+    def reset(of: torch.device) -> None:
+        assert of == device
+        held["most"] = held["now"]
+
+    def told(value: Callable[[], Any]) -> Callable[[torch.device], Any]:
+        def tell(of: torch.device) -> Any:
+            assert of == device
+            return value()
+
+        return tell
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", told(lambda: held["now"]))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", told(lambda: held["most"]))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", told(lambda: 60))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", told(lambda: (500, 1000)))
+    memory = memory_of(device)
+    assert memory is not None
+    memory.start()
+    assert memory.needed() == 0
+    held.update(now=45, most=70)
+    assert memory.needed() == 70 - 40
+    assert memory.free() == 500 + (60 - 45)
 
 
 def test_a_cpu_does_not_tell() -> None:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline, StableDiffusionXLControlNetPipeline
+from diffusers import AutoencoderKL, FluxPipeline, StableDiffusionXLControlNetPipeline
+from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import nn
 
 from config.schema import Acceleration, ModelConfig, Weights
 from deployments.models.acceleration import accelerate
 from deployments.models.flux import FluxSchnell
 from deployments.models.loading import load_pipeline
+from deployments.models.quantization import quantize_blocks, quantize_linears
 from deployments.models.sdxl_pose import StableDiffusionXLPose
 from tests.unit.models.conftest import Parity, difference, drawing, inputs, window
 
@@ -180,6 +182,38 @@ def test_quantized_blocks(parity: Parity, case: Case, kind: str, changed: int) -
     assert torch.allclose(layer(torch.cat([quiet, loud]))[:1], layer(quiet), atol=1e-5)
 
 
+def test_quantization_leaves_the_settings_of_inductor() -> None:
+    """Which are those of all that the process compiles."""
+    before = torch._inductor.config.save_config_portable()
+    SDXL.load(quantization="int8_dynamic", text_encoder_quantization="int8_weight_only")
+    with pytest.raises(ValueError, match="on cpu"):
+        SDXL.load(quantization="fp8_dynamic")
+    assert torch._inductor.config.save_config_portable() == before
+
+
+def test_a_layer_that_cannot_be_quantized_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchao does not say: sides of 24 are no multiples of 16."""
+    monkeypatch.setattr("torchao.quantization.quant_api._check_hardware_support", lambda _granularity: None)
+
+    class Block(nn.Sequential):
+        _repeated_blocks = ("Block",)
+
+    def block(side: int) -> Block:
+        return Block(nn.Linear(64, 64), nn.Linear(64, side)).bfloat16().requires_grad_(False)
+
+    quantize_blocks("key", block(48), "fp8_dynamic", None)
+    with pytest.raises(ValueError, match=r"^key: fp8_dynamic does not work for 1 of 2 layers, .*\(24, 64\)"):
+        quantize_blocks("key", block(24), "fp8_dynamic", None)
+    with pytest.raises(ValueError, match=r"^key: fp8_dynamic does not work for 1 of 2 layers, .*\(24, 64\)"):
+        quantize_linears("key", block(24), "fp8_dynamic", None)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_products_in_8_bits_that_nothing_compiles_are_an_error_on_cuda(device: str) -> None:
+    with pytest.raises(ValueError, match=r"^acceleration\.quantization: int8_dynamic needs compile on CUDA"):
+        accelerate(FLUX.load(), Acceleration(quantization="int8_dynamic"), torch.device(device))
+
+
 @BOTH
 def test_quantized_text_encoders(parity: Parity, case: Case) -> None:
     from torchao.quantization import Int8Tensor
@@ -192,8 +226,29 @@ def test_quantized_text_encoders(parity: Parity, case: Case) -> None:
     check(parity, case, pipeline, changed=3)
 
 
+@BOTH
+def test_what_is_not_larger_than_1024_is_decoded_whole(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a VAE that says that it is for smaller ones."""
+    pipeline = case.load()
+    pipeline.vae = AutoencoderKL.from_config(pipeline.vae.config, sample_size=512).eval()
+    accelerate(pipeline, Acceleration(vae_tiling=True), torch.device("cpu"))
+    tiled: list[torch.Tensor] = []
+
+    def decode_in_tiles(latents: torch.Tensor, return_dict: bool) -> DecoderOutput:
+        tiled.append(latents)
+        return DecoderOutput(latents)
+
+    monkeypatch.setattr(pipeline.vae, "tiled_decode", decode_in_tiles)
+    whole = torch.zeros(1, pipeline.vae.config.latent_channels, 128, 128)
+    with torch.no_grad():
+        assert pipeline.vae.decode(whole, return_dict=False)[0].shape[-2:] == (1024, 1024)
+        assert not tiled
+        pipeline.vae.decode(nn.functional.pad(whole, (0, 1)), return_dict=False)
+    assert len(tiled) == 1
+
+
 def test_large_pictures_in_tiles(parity: Parity) -> None:
-    """Only those that are larger than the VAE was made for, which 64 pixels are here."""
+    """Only those that are larger than 1024; here then, lest it take long, than 64."""
     pipeline = SDXL.load(vae_tiling=True)
     check(parity, SDXL, pipeline, changed=1)
     pipeline.vae.tile_latent_min_size, pipeline.vae.tile_sample_min_size = 8, 64

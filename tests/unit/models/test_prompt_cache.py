@@ -39,6 +39,15 @@ def test_what_is_larger_than_the_cache_is_encoded_each_time() -> None:
     assert PromptCache(most_bytes=8).get(("a",), lambda: SIXTEEN_BYTES) is SIXTEEN_BYTES
 
 
+def test_what_two_encode_at_once_is_counted_once() -> None:
+    """One waits amid its encoding, as engines let it, and another begins."""
+    cache, encoded = PromptCache(most_bytes=32), []
+    cache.get(("a",), lambda: cache.get(("a",), lambda: SIXTEEN_BYTES))
+    for key in ("b", "a", "b"):
+        cache.get((key,), lambda key=key: encoded.append(key) or SIXTEEN_BYTES)  # type: ignore[func-returns-value,misc]
+    assert encoded == ["b"]
+
+
 def test_no_prompt_is_kept() -> None:
     cache = PromptCache()
     cache.get(("a secret",), lambda: SIXTEEN_BYTES)

@@ -1,0 +1,26 @@
+"""What options change and gain, on the small models."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+from transformers import CLIPTextModel
+
+from benchmarks import acceleration
+from benchmarks.acceleration import Option
+
+
+def test_every_round_encodes_text() -> None:
+    """Or the gain of text encoders in 8 bits would not be seen."""
+    encoded: list[nn.Module] = []
+
+    def count(module: nn.Module, _arguments: object, _output: object) -> None:
+        if isinstance(module, CLIPTextModel):
+            encoded.append(module)
+
+    plain = acceleration.load("flux-schnell", {})
+    with torch.no_grad(), register_module_forward_hook(count):
+        option = Option("flux-schnell", {"text_encoder_quantization": "int8_weight_only"})
+        acceleration.compare(option, plain, 64, rounds=3)
+    assert len(encoded) == 2 * (1 + 3)  # of each side the prompt of all seeds, and three others
