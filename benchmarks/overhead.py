@@ -46,6 +46,7 @@ from serve_app.dialects.picture_data import to_base64
 
 CLIENTS = 8
 BUSY = {"size": "512x512", "num_steps": 100}  # a dozen of such are more than the time that a request is allowed
+TOO_MUCH = {"size": "1024x1024", "num_steps": 100}  # beside those
 STEPS = {"64x64": 8, "256x256": 2, "512x512": 1}  # few where a step takes long: what is added does not depend on them
 
 
@@ -164,14 +165,14 @@ async def until_refused(running: Running, count: int) -> dict[str, list[float]]:
     photo = io.BytesIO()
     Image.effect_noise((1600, 1600), 50).convert("RGB").save(photo, "JPEG", quality=80)
     files = {"image": ("photo.jpg", photo.getvalue(), "image/jpeg")}
-    edit = {"prompt": "a red circle", "size": "512x512", "num_steps": "100", "response_format": "b64_json"}
+    edit = {"prompt": "a red circle", "strength": "1", "response_format": "b64_json"} | TOO_MUCH
     milliseconds: dict[str, list[float]] = {"generation": [], "edit, 1600x1600": []}
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
         busy = [asyncio.create_task(client.post(running.url, json=order("512x512", each) | BUSY)) for each in range(24)]
         await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)  # the first to be refused
         for seed in range(count):
             before = time.perf_counter()
-            answers = [await client.post(running.url, json=order("512x512", 100 + seed) | BUSY)]
+            answers = [await client.post(running.url, json=order("512x512", 100 + seed) | TOO_MUCH)]
             between = time.perf_counter()
             answers.append(await client.post(running.url.replace("generations", "edits"), data=edit, files=files))
             after = time.perf_counter()
