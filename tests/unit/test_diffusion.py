@@ -7,8 +7,8 @@ import io
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -494,30 +494,31 @@ async def test_the_controller_is_told_how_long_the_work_here_takes(model: Diffus
     assert await model.record_autoscaling_stats() == {BACKLOG: 0.0}
 
 
-async def test_what_cannot_be_finished_in_time_is_refused_at_once(model: Diffusion, toy: Toy) -> None:
+@asynccontextmanager
+async def busy_for_long(model: Diffusion, toy: Toy) -> AsyncIterator[None]:
+    """A model that knows what requests cost, and works on one that takes longer than any is allowed."""
     await model.generate(request(steps=50))
     toy.network.entered.clear()
     toy.network.gate.clear()
-    busy = asyncio.create_task(model.generate(request(seed=8, steps=10**7)))
+    long = asyncio.create_task(model.generate(request(seed=8, steps=10**7)))
     await until(toy.network.entered.is_set)
-    with pytest.raises(Overloaded) as refused:
-        await model.generate(request(seed=9, steps=50))
+    yield
+    long.cancel()
+    await asyncio.gather(long, return_exceptions=True)
+
+
+async def test_what_cannot_be_finished_in_time_is_refused_at_once(model: Diffusion, toy: Toy) -> None:
+    async with busy_for_long(model, toy):
+        with pytest.raises(Overloaded) as refused:
+            await model.generate(request(seed=9, steps=50))
     assert refused.value.retry_after_seconds is not None
     assert refused.value.retry_after_seconds > 0
-    busy.cancel()
-    await asyncio.gather(busy, return_exceptions=True)
 
 
 async def test_an_edit_is_refused_before_its_picture_is_decoded(model: Diffusion, toy: Toy) -> None:
-    await model.generate(request(steps=50))
-    toy.network.entered.clear()
-    toy.network.gate.clear()
-    busy = asyncio.create_task(model.generate(request(seed=8, steps=10**7)))
-    await until(toy.network.entered.is_set)
-    with pytest.raises(Overloaded):
-        await model.generate(request(steps=50, image=b"no picture"))
-    busy.cancel()
-    await asyncio.gather(busy, return_exceptions=True)
+    async with busy_for_long(model, toy):
+        with pytest.raises(Overloaded):
+            await model.generate(request(steps=50, image=b"no picture"))
 
 
 async def test_concurrent_requests_share_forwards(model: Diffusion, toy: Toy) -> None:
