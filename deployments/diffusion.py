@@ -144,7 +144,6 @@ class Diffusion:
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:
         """The job that makes it, which may be that of an equal request; both end with the last who listens."""
         seconds = prepared.request.standing.deadline - time.time()
-        key = identity(prepared.request, self._current_settings())
 
         def start(tell: StepListener) -> Job[Tensor]:
             return self._engine.submit(self._generation(prepared.inputs, tell), prepared.workload, seconds)
@@ -155,7 +154,7 @@ class Diffusion:
                 raise Overloaded("Too many wait for this very picture.", retry_after_seconds=seconds_left)
             job.also_for(seconds)
 
-        with self._jobs.listening(key, listener, start, join) as job:
+        with self._jobs.listening(prepared.identity, listener, start, join) as job:
             yield job
 
     def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[], Tensor]:

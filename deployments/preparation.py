@@ -43,6 +43,7 @@ class Preparation:
     request: ImageRequest
     inputs: GenerationInputs
     canvas: Canvas | None  # None: nothing was given to paint on
+    identity: Hashable  # see `identity`, of the same settings
 
     @property
     def workload(self) -> Workload:
@@ -99,7 +100,7 @@ def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> P
         pose_end=1.0 if pose is None else pose.end,
         previews=request.partial_images,
     )
-    return Preparation(request, inputs, canvas)
+    return Preparation(request, inputs, canvas, identity(request, settings))
 
 
 def identity(request: ImageRequest, settings: ModelSettings) -> Hashable:

@@ -534,6 +534,22 @@ async def test_concurrent_requests_share_forwards(model: Diffusion, toy: Toy) ->
 
 
 class TestReconfiguring:
+    async def test_amid_a_preparation_lets_nobody_share_what_was_prepared_otherwise(
+        self, model: Diffusion, toy: Toy
+    ) -> None:
+        prepared = await model._prepare(request())
+        changed = settings()
+        changed["presets"]["smooth"] = {"steps": 9, "guidance_scale": 9.0}
+        model.reconfigure(changed)
+        toy.network.gate.clear()
+        with model._running(prepared, lambda *_: None) as early:
+            later = asyncio.create_task(model.generate(request()))
+            await until(lambda: model._jobs.listening_now == 2)
+            toy.network.gate.set()
+            await asyncio.wrap_future(early.future)
+            assert (await later).steps == 9
+        assert [inputs.steps for inputs in toy.seen] == [3, 9]
+
     async def test_applies_to_later_requests_in_place(self, model: Diffusion, toy: Toy) -> None:
         toy.network.gate.clear()
         early = asyncio.create_task(model.generate(request()))
