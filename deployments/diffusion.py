@@ -135,6 +135,8 @@ class Diffusion:
 
     async def _prepare(self, request: ImageRequest) -> Preparation:
         settings = self._current_settings()
+        if not request.has_pictures:  # a thread would cost more than it saves
+            return prepare(request, settings, self._family)
         if not self._jobs.has(identity(request, settings)):  # what there is no time for is refused at once
             seconds = request.standing.deadline - time.time()
             self._engine.require_time(expected_workload(request, settings), seconds)

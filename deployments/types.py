@@ -61,6 +61,11 @@ class ImageRequest:
     output_compression: int = 100  # 0 … 100, the quality of jpeg and webp
     standing: Standing
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there are any to decode."""
+        return any(picture is not None for picture in (self.image, self.mask, self.pose))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:

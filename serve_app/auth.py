@@ -78,7 +78,7 @@ def _known(sent: str | None, keys: Iterable[ApiKey]) -> ApiKey:
     return match[0]
 
 
-def _caller(
+async def _caller(  # FastAPI would run it in a thread if it were not async
     request: Request,
     priority: Annotated[
         Priority,

@@ -150,11 +150,13 @@ class Planner:
         """
         if all(request.workload.is_with(other.workload) for other in others):
             return
-        priority = request.workload.priority
-        rivals = [other for other in others if other.workload.priority >= priority]
         allowed = request.due_at - now
+        everybody = self._forecaster.seconds((request, *others))
+        if everybody <= _FILLED * allowed:  # then nobody's share or priority matters, and this is asked for every one
+            return
+        rivals = [other for other in others if other.workload.priority >= request.workload.priority]
         seconds = self._in_fair_shares(request, (request, *rivals), rivals)
-        late = max(seconds - _FILLED * allowed, self._forecaster.seconds((request, *others)) - _PROMISED * allowed)
+        late = max(seconds - _FILLED * allowed, everybody - _PROMISED * allowed)
         if late > 0:
             raise Overloaded(
                 "The model has too much to do to be sure that this request would be finished in the time that is "
