@@ -14,13 +14,14 @@ import numpy as np
 
 Order = dict[str, Any]  # the JSON that asks for one picture
 Send = Callable[[Order], Awaitable[object]]
-Mix = Literal["alike", "mixed"]
+Mix = Literal["alike", "mixed", "large"]
 MIXES: tuple[Mix, ...] = get_args(Mix)
+_SIZES: dict[Mix, tuple[str, ...]] = {"alike": ("64x64",), "mixed": ("64x64", "128x128"), "large": ("256x256",)}
 _TIMES = count()
 
 
 def orders(mix: Mix, number: int, seed: int = 0) -> list[Order]:
-    """`alike`: 64x64, 12 steps, guidance. `mixed`: two sizes, 4 to 20 steps, four in five with guidance.
+    """`alike` and `large`: one size, 12 steps, guidance. `mixed`: two sizes, 4 to 20 steps, four in five with guidance.
 
     Every one has a prompt of its own.
     """
@@ -28,8 +29,8 @@ def orders(mix: Mix, number: int, seed: int = 0) -> list[Order]:
     return [
         {
             "prompt": f"a red circle on a blue background, number {index}",
-            "size": "64x64" if mix == "alike" else chance.choice(("64x64", "128x128")),
-            "num_steps": 12 if mix == "alike" else chance.choice((4, 8, 12, 16, 20)),
+            "size": chance.choice(_SIZES[mix]),
+            "num_steps": chance.choice((4, 8, 12, 16, 20)) if mix == "mixed" else 12,
             "guidance_scale": 1.0 if mix == "mixed" and chance.random() < 0.2 else 5.0,
             "seed": index,
             "response_format": "b64_json",

@@ -93,7 +93,7 @@ def easel_config(port: int, pictures: str) -> dict[str, Any]:
     routes = ingress["deployments"][0]["user_config"]
     routes["models"] = [route for route in routes["models"] if route["application"] == "sdxl"]
     del routes["pose"]
-    model["args"] |= {"torch_threads": 1, "warm_up_sizes": ["64x64", "128x128"]}
+    model["args"] |= {"torch_threads": 1, "warm_up_sizes": ["64x64", "128x128", "256x256"]}
     return file | {"applications": [ingress, model]}
 
 

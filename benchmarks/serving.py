@@ -1,6 +1,6 @@
 """Easel over HTTP against what else one would serve pictures with: the same requests, the same weights, in one run.
 
-    make install-peers && python -m benchmarks.serving [--quick] [--requests 32] [--rounds 2] [--clients 8]
+    make install-peers && python -m benchmarks.serving [--quick] [--requests 48] [--rounds 2] [--clients 8]
 
 The peers are FastAPI with a lock around a diffusers pipeline, Ray Serve's `@serve.batch`, LitServe's and BentoML's
 batching (see benchmarks/peers), each with one CPU thread for torch, at most 16 requests in a batch, as Easel denoises
@@ -8,12 +8,13 @@ of one size, the same answers and the same PNG encoder. No prompt comes twice, s
 one at a time on loopback; the order is reversed in every other round. Easel is the service of config/local.yaml with
 the SDXL model alone. Every side must paint the same pictures before it is measured.
 
-Requests are `alike` (64x64, 12 steps, where whole requests batch best) or `mixed` (two sizes, 4 to 20 steps, a fifth
-without guidance). They come from clients that ask for the next picture when they have one (`closed`), all at once
+Requests are `alike` (64x64, 12 steps, where whole requests batch best), `mixed` (two sizes, 4 to 20 steps, a fifth
+without guidance) or `large` (256x256, 12 steps, where nobody gains by batching on a CPU: a third as many, all at once,
+for the efficiency at a size that this model is made for). They come from clients that ask for the next picture when they have one (`closed`), all at once
 (`at once`), or as Poisson arrivals at 0.8 and 1.6 of what the unbatched server answers (`open`). Prints tables and,
 last, one line of JSON: by load, Easel's throughput and 95th percentile of latency divided by each peer's, and
-`efficiency`, its throughput when all come at once divided by that of its engine with nothing around it. At these sizes
-a small model is bound by launches on a CPU, as a full-size one is on a large GPU. Other work on the machine makes the
+`efficiency`, its throughput when all come at once divided by that of its engine with nothing around it. Up to
+128x128 a small model is bound by launches on a CPU, as a full-size one is on a large GPU. Other work on the machine makes the
 figures worthless: look at the load average.
 """
 
@@ -59,7 +60,7 @@ Results = dict[tuple[Mix, str], dict[str, Measured]]  # by load, then by side
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--requests", type=int, default=32, help="of each load and round")
+    parser.add_argument("--requests", type=int, default=48, help="of each load and round")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--clients", type=int, default=8, help="of the closed loop")
     parser.add_argument("--quick", action="store_true", help="one round of 16 mixed requests a load")
@@ -72,7 +73,8 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f}, {platform.processor() or platform.machine()}, torch {torch.__version__}",
         flush=True,
     )
-    session = Session({mix: orders(mix, options.requests) for mix in mixes}, options.clients)
+    counts = {"large": options.requests // 3}
+    session = Session({mix: orders(mix, counts.get(mix, options.requests)) for mix in mixes}, options.clients)
     asyncio.run(session.measure_engine())
     for turn in range(options.rounds):
         sides = [PEERS[0], EASEL, *PEERS[1:]]  # the unbatched one first: the open loops go by its throughput
@@ -118,9 +120,11 @@ class Session:
 
     async def _measure(self, side: str, mix: Mix, asked: list[Order], send: Send) -> None:
         await closed_loop(send, asked[:16], self._clients)  # batchers that adapt have to see some load first
+        self._note(mix, "at once", side, await closed_loop(send, never_asked_before(asked), len(asked)))
+        if mix == "large":
+            return
         closed = await closed_loop(send, never_asked_before(asked), self._clients)
         self._note(mix, f"closed, {self._clients} clients", side, closed)
-        self._note(mix, "at once", side, await closed_loop(send, never_asked_before(asked), len(asked)))
         unbatched = self._unbatched.setdefault(mix, closed.throughput)
         for share in SHARES:
             times = arrivals(len(asked), share * unbatched)

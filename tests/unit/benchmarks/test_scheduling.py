@@ -54,7 +54,7 @@ def test_adaptive_batching_answers_everybody() -> None:
 
 @pytest.fixture(scope="module")
 def at_the_target() -> dict[str, Outcome]:
-    return compare("h100", 1.2, count=500)
+    return compare("h100", 1.2, count=500, streams=1)
 
 
 def test_easel_is_ahead_of_the_best_that_runs_to_completion(at_the_target: dict[str, Outcome]) -> None:
@@ -67,7 +67,7 @@ def test_easel_is_ahead_of_the_best_that_runs_to_completion(at_the_target: dict[
 
 
 def test_a_run_can_be_repeated(at_the_target: dict[str, Outcome]) -> None:
-    assert compare("h100", 1.2, count=500) == at_the_target
+    assert compare("h100", 1.2, count=500, streams=1) == at_the_target
 
 
 def test_a_flood_does_not_hold_up_others_with_keys_of_their_own() -> None:
