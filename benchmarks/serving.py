@@ -10,12 +10,12 @@ the SDXL model alone. Every side must paint the same pictures before it is measu
 
 Requests are `alike` (64x64, 12 steps, where whole requests batch best), `mixed` (two sizes, 4 to 20 steps, a fifth
 without guidance) or `large` (256x256, 12 steps, where nobody gains by batching on a CPU: a third as many, all at once,
-for the efficiency at a size that this model is made for). They come from clients that ask for the next picture when they have one (`closed`), all at once
-(`at once`), or as Poisson arrivals at 0.8 and 1.6 of what the unbatched server answers (`open`). Prints tables and,
-last, one line of JSON: by load, Easel's throughput and 95th percentile of latency divided by each peer's, and
-`efficiency`, its throughput when all come at once divided by that of its engine with nothing around it. Up to
-128x128 a small model is bound by launches on a CPU, as a full-size one is on a large GPU. Other work on the machine makes the
-figures worthless: look at the load average.
+for the efficiency at a size that this model is made for). They come from clients that ask for the next picture when
+they have one (`closed`), all at once (`at once`), or as Poisson arrivals at 0.8 and 1.6 of what the unbatched server
+answers (`open`). Prints tables and, last, one line of JSON: by load, Easel's throughput and 95th percentile of latency
+divided by each peer's, and `efficiency`, its throughput when all come at once divided by that of its engine with
+nothing around it. Up to 128x128 a small model is bound by launches on a CPU, as a full-size one is on a large GPU.
+Other work on the machine makes the figures worthless: look at the load average.
 """
 
 from __future__ import annotations
