@@ -3,10 +3,10 @@
     python -m benchmarks.scheduling [--device a100] [--load 1.2] [--requests 2000] [--streams 5]
 
 Poisson arrivals at 0.5 to 2 times the rate that the device serves one by one; SDXL at 256x256 and 512x512, 4 to 30
-steps, four in five with guidance. Figures are of several streams of arrivals together: the 95th percentile of one
-differs by a twentieth from that of another. Deterministic: a run can be repeated to the last digit. Prints a table for
-each load, then what happens at and beyond saturation when a deadline is set, what a flood of one caller does to
-another, and last one line of JSON with the ratios.
+steps, four in five with guidance. At each load figures are of several streams of arrivals together: the 95th percentile
+of one differs by a twentieth from that of another. Deterministic: a run can be repeated to the last digit. Prints a
+table for each load, then what happens at and beyond saturation when a deadline is set, what a flood of one caller does
+to another, and last one line of JSON with the ratios.
 
 The devices. A forward takes the longer of launching it and computing it:
 

@@ -73,7 +73,7 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f}, {platform.processor() or platform.machine()}, torch {torch.__version__}",
         flush=True,
     )
-    counts = {"large": options.requests // 3}
+    counts = {"large": 1 + options.requests // 3}
     session = Session({mix: orders(mix, counts.get(mix, options.requests)) for mix in mixes}, options.clients)
     asyncio.run(session.measure_engine())
     for turn in range(options.rounds):
@@ -120,10 +120,10 @@ class Session:
 
     async def _measure(self, side: str, mix: Mix, asked: list[Order], send: Send) -> None:
         await closed_loop(send, asked[:16], self._clients)  # batchers that adapt have to see some load first
+        closed = await closed_loop(send, never_asked_before(asked), self._clients)
         self._note(mix, "at once", side, await closed_loop(send, never_asked_before(asked), len(asked)))
         if mix == "large":
             return
-        closed = await closed_loop(send, never_asked_before(asked), self._clients)
         self._note(mix, f"closed, {self._clients} clients", side, closed)
         unbatched = self._unbatched.setdefault(mix, closed.throughput)
         for share in SHARES:

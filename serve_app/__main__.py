@@ -86,18 +86,10 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Replicas import our packages from here; a service on loopback needs no cluster token.
-
-    Nothing of ours blocks an event loop, so that replicas need no threads to keep requests off Serve's own loops.
-    """
+    """Replicas import our packages from here; a service on loopback needs no cluster token."""
     # With `--address local` Ray starts anew and joins no cluster that happens to run here.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    defaults = {
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-    }
-    return {**defaults, **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return {"RAY_AUTH_MODE": "disabled", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _tell_until_ready(file: ServeFile, serve: subprocess.Popen[bytes]) -> bool:
