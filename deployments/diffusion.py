@@ -40,7 +40,8 @@ logger = logging.getLogger("ray.serve")
 
 MOST_ONGOING = 2048  # more than any engine takes, with all who join what runs there; see config.schema.Batching
 _SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will take
-_SECONDS_A_FORECAST_HOLDS = 0.5
+_SECONDS_A_FORECAST_HOLDS = 0.5  # at least, and
+_SECONDS_FOR_EACH_LISTENER = 0.02  # since it looks at all of their jobs, and they shall not fill the event loop with it
 _MOST_AT_WARM_UP = 16
 
 
@@ -100,8 +101,8 @@ class Diffusion:
             foretold_at, ends_at = -math.inf, None
             while event is not None:
                 step, steps, preview = event
-                now = time.monotonic()
-                if now - foretold_at > _SECONDS_A_FORECAST_HOLDS:  # it takes milliseconds where many wait
+                now, listeners = time.monotonic(), self._jobs.listening_now
+                if now - foretold_at > max(_SECONDS_A_FORECAST_HOLDS, listeners * _SECONDS_FOR_EACH_LISTENER):
                     foretold_at, seconds_left = now, self._engine.seconds_until_done(job)
                     ends_at = None if seconds_left is None else now + seconds_left
                 yield Progress(

@@ -389,6 +389,22 @@ class TestStream:
         assert all(each.step == 0 for each in told)
         assert all(each.seconds_left is not None and 0 <= each.seconds_left < SECONDS for each in told)
 
+    @pytest.mark.parametrize(("seconds", "forecasts"), [(0.0, 5), (1000.0, 1)])
+    async def test_asks_less_often_how_long_it_takes_where_many_listen(
+        self, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch, seconds: float, forecasts: int
+    ) -> None:
+        monkeypatch.setattr(diffusion, "_SECONDS_OF_SILENCE", 0.01)
+        monkeypatch.setattr(diffusion, "_SECONDS_A_FORECAST_HOLDS", 0.0)
+        monkeypatch.setattr(diffusion, "_SECONDS_FOR_EACH_LISTENER", seconds)
+        asked: list[object] = []
+        monkeypatch.setattr(model._engine, "seconds_until_done", asked.append)
+        toy.network.gate.clear()
+        async with aclosing(model.stream(request(steps=4))) as events:
+            for _ in range(5):
+                await anext(events)
+            toy.network.gate.set()
+        assert len(asked) == forecasts
+
     async def test_shows_previews_as_large_as_the_picture(self, model: Diffusion, toy: Toy) -> None:
         mask = Image.new("L", (16, 8), 0)
         mask.paste(255, (0, 0, 8, 8))
@@ -513,6 +529,12 @@ async def test_what_cannot_be_finished_in_time_is_refused_at_once(model: Diffusi
             await model.generate(request(seed=9, steps=50))
     assert refused.value.retry_after_seconds is not None
     assert refused.value.retry_after_seconds > 0
+
+
+async def test_what_is_late_already_is_told_so_however_busy_the_model_is(model: Diffusion, toy: Toy) -> None:
+    async with busy_for_long(model, toy):
+        with pytest.raises(DeadlineExceeded):
+            await model.generate(request(seed=9, steps=50, standing=Standing(deadline=time.time() - 0.001)))
 
 
 async def test_an_edit_is_refused_before_its_picture_is_decoded(model: Diffusion, toy: Toy) -> None:

@@ -24,6 +24,10 @@ def test_mixed_orders_have_two_sizes_several_steps_and_mostly_guidance() -> None
     assert 0.7 < mean(order["guidance_scale"] > 1 for order in asked) < 0.9
 
 
+def test_large_orders_are_alike_but_of_another_size() -> None:
+    assert orders("large", 5) == [order | {"size": "256x256"} for order in orders("alike", 5)]
+
+
 def test_all_sides_get_the_same_orders() -> None:
     assert orders("mixed", 50) == orders("mixed", 50)
 
