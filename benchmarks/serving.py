@@ -122,7 +122,7 @@ class Session:
         await closed_loop(send, asked[:16], self._clients)  # batchers that adapt have to see some load first
         closed = await closed_loop(send, never_asked_before(asked), self._clients)
         self._note(mix, "at once", side, await closed_loop(send, never_asked_before(asked), len(asked)))
-        if mix == "large":
+        if mix == "large":  # the closed loop has only made the side as warm as the engine alone was
             return
         self._note(mix, f"closed, {self._clients} clients", side, closed)
         unbatched = self._unbatched.setdefault(mix, closed.throughput)
