@@ -124,7 +124,9 @@ class Diffusion:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What Serve's controller is told every now and then; see deployments.autoscaling."""
-        return {BACKLOG: self._engine.backlog_seconds() / self._current_settings().target_backlog_seconds}
+        if self._settings is None:  # Serve asks before it has configured the replica, where nothing is taken yet
+            return {BACKLOG: 0.0}
+        return {BACKLOG: self._engine.backlog_seconds() / self._settings.target_backlog_seconds}
 
     async def check_health(self) -> None:
         """Raises when the engine is dead or hung, so that Serve replaces this replica."""

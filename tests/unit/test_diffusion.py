@@ -510,6 +510,10 @@ async def test_the_controller_is_told_how_long_the_work_here_takes(model: Diffus
     assert await model.record_autoscaling_stats() == {BACKLOG: 0.0}
 
 
+async def test_before_it_is_configured_no_work_waits(make: Callable[..., Diffusion]) -> None:
+    assert await make().record_autoscaling_stats() == {BACKLOG: 0.0}
+
+
 @asynccontextmanager
 async def busy_for_long(model: Diffusion, toy: Toy) -> AsyncIterator[None]:
     """A model that knows what requests cost, and works on one that takes longer than any is allowed."""
