@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from deployments.engine.job import Job
     from deployments.engine.statistics import EngineStatistics
-    from deployments.models.protocol import GenerationInputs, StepListener
+    from deployments.models.protocol import DiffusionModel, GenerationInputs, StepListener
 
 logger = logging.getLogger("ray.serve")
 
@@ -48,7 +48,7 @@ _MOST_AT_WARM_UP = 16
 class Diffusion:
     """One model on one replica."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, load: Callable[[ModelConfig], DiffusionModel] = load_model) -> None:
         import torch  # a replica needs it, the process that builds the application does not
 
         from deployments.engine.engine import DiffusionEngine
@@ -62,7 +62,7 @@ class Diffusion:
         self._family = config.family
         self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)))
         self._jobs = SharedJobs()
-        self._model = load_model(config)
+        self._model = load(config)
         self._engine.start()
         logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
         self._warm_up(config.warm_up_sizes)
@@ -200,6 +200,11 @@ class Diffusion:
 
 def build(args: dict[str, Any]) -> Application:
     """The Serve application of one model; `args` is a ModelConfig, as the Serve config file has it."""
+    return application(ModelConfig.model_validate(args))
+
+
+def application(config: ModelConfig, load: Callable[[ModelConfig], DiffusionModel] = load_model) -> Application:
+    """The same of a checked configuration; `load` makes the model on each replica."""
     deployment = serve.deployment(
         Diffusion,
         name="Diffusion",
@@ -209,7 +214,7 @@ def build(args: dict[str, Any]) -> Application:
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=300,  # longer than the longest request
     )
-    return deployment.bind(ModelConfig.model_validate(args))
+    return deployment.bind(config, load)
 
 
 def _ignore(_step: int, _steps: int, _preview: Tensor | None) -> None:

@@ -1,7 +1,8 @@
 """Runs Easel on this machine: `python -m serve_app [CONFIG]`, which is what `make serve` does.
 
-Checks the config file, builds the small models that it names, runs Ray's own `serve run`, and tells how far each model
-is until the service is ready. Ctrl-C stops it. On a cluster, `serve deploy CONFIG` takes the same file.
+Checks the config file, builds the small models that it names, runs Ray Serve with it, and tells how far each model is
+until the service is ready. Ctrl-C stops it, once what is in flight is answered. On a cluster, `serve deploy CONFIG`
+takes the same file.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: serve.send_signal(signal.SIGINT))
     serve = subprocess.Popen(
-        [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "local", str(Path(options.config).resolve())],
+        [sys.executable, "-m", "serve_app.run", str(Path(options.config).resolve())],
         cwd=ROOT,
         env=_environment(),
         start_new_session=True,
@@ -89,7 +90,12 @@ def _environment() -> dict[str, str]:
     """Replicas import our packages from here; a service on loopback needs no cluster token."""
     # With `--address local` Ray starts anew and joins no cluster that happens to run here.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"RAY_AUTH_MODE": "disabled", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return {
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # a hung one would keep its place, and its callers, for minutes
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
 
 
 def _tell_until_ready(file: ServeFile, serve: subprocess.Popen[bytes]) -> bool:

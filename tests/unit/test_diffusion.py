@@ -37,6 +37,7 @@ from deployments.errors import (
     ModelUnavailable,
     Overloaded,
 )
+from deployments.models.assembly import load_model
 from deployments.models.protocol import GenerationInputs, StepListener
 from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress, Standing
 
@@ -112,10 +113,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
-    toy = Toy()
-    monkeypatch.setattr(diffusion, "load_model", toy.load)
-    return toy
+def toy() -> Toy:
+    return Toy()
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ def make(toy: Toy) -> Iterator[Callable[..., Diffusion]]:
     made: list[Diffusion] = []
 
     def make_one(**arguments: Any) -> Diffusion:
-        made.append(Diffusion(ModelConfig.model_validate(ARGUMENTS | arguments)))
+        made.append(Diffusion(ModelConfig.model_validate(ARGUMENTS | arguments), toy.load))
         return made[-1]
 
     yield make_one
@@ -683,15 +682,12 @@ class TestLoading:
         with pytest.raises(InvalidOutput):
             make(warm_up_sizes=["16x8"])
 
-    def test_fails_where_the_model_cannot_be_loaded(
-        self, make: Callable[..., Diffusion], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def fail(config: ModelConfig) -> None:
+    def test_fails_where_the_model_cannot_be_loaded(self) -> None:
+        def fail(config: ModelConfig) -> Toy:
             raise OSError("no such weights")
 
-        monkeypatch.setattr(diffusion, "load_model", fail)
         with pytest.raises(OSError, match="no such weights"):
-            make()
+            Diffusion(ModelConfig.model_validate(ARGUMENTS), fail)
 
 
 async def test_when_the_replica_goes_who_waits_is_answered(model: Diffusion, toy: Toy) -> None:
@@ -712,7 +708,7 @@ class TestBuild:
         assert isinstance(application, Application)
         deployment = application._bound_deployment
         assert deployment.name == "Diffusion"
-        assert deployment.init_args == (ModelConfig.model_validate(ARGUMENTS),)
+        assert deployment.init_args == (ModelConfig.model_validate(ARGUMENTS), load_model)
         # Serve's router must not queue: an engine takes no more, even where much is allowed, and as many may join.
         largest = Batching(max_running=100, max_queued=400)
         most = EngineLimits(None, largest.max_running, largest.max_queued).most

@@ -239,6 +239,7 @@ class TestMain:
         monkeypatch.setattr(command.subprocess, "Popen", start)
         monkeypatch.setattr(command, "_is_free", lambda *_: True)  # the stand-in for the service is there already
         monkeypatch.setattr("deployments.models.small.main", lambda names: print(f"built {' '.join(names)}"))
+        monkeypatch.setattr("deployments.pose.landmarker.landmarker_model", lambda: Path("landmarker"))
         return process
 
     def test_builds_small_models_runs_serve_and_says_when_it_is_ready(
@@ -256,7 +257,7 @@ class TestMain:
         monkeypatch.chdir(path.parent)
         assert command.main([path.name]) == 0
         ((arguments, options),) = started
-        assert arguments == [sys.executable, "-m", "ray.serve.scripts", "run", "--address", "local", str(path)]
+        assert arguments == [sys.executable, "-m", "serve_app.run", str(path)]
         assert options["cwd"] == ROOT
         assert options["env"] == command._environment()
         told = capsys.readouterr().out

@@ -1,0 +1,59 @@
+"""Runs a Serve config file on a Ray of its own, and stops without losing a request: `python -m serve_app.run CONFIG`.
+
+Ray's own `serve run`, but for how it ends. That cuts the connections of whoever still waits, since it stops its proxies
+first. Here SIGTERM or Ctrl-C first takes the ingress away, which Serve does gracefully: it gets no new requests, and
+those that it has are answered. A second one stops at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import yaml
+from ray import serve
+from ray.serve.scripts import cli
+
+INGRESS = "serve_app.app:build"
+DRAIN_SECONDS = 300.0  # as long as Serve lets a replica of the ingress have for it
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Returns when Serve has stopped."""
+    (path,) = arguments
+    ingresses = [one["name"] for one in yaml.safe_load(Path(path).read_text())["applications"] if _is_ingress(one)]
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        print("Finishing what is in flight; stop again to end it at once.", flush=True)
+        drain(ingresses)
+        raise KeyboardInterrupt  # upon which `serve run` shuts Serve down
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    cli(["run", "--address", "local", path])
+
+
+def drain(applications: Sequence[str], seconds: float = DRAIN_SECONDS) -> None:
+    """Takes the applications away and waits until their last requests are answered, for up to `seconds`."""
+    ends_at = time.monotonic() + seconds
+    try:
+        for name in applications:
+            serve.delete(name, _blocking=False)
+        while time.monotonic() < ends_at and set(applications) & serve.status().applications.keys():
+            time.sleep(0.2)
+    except Exception as error:  # Serve is not there yet or no more: then nothing is in flight
+        print(f"Serve does not answer ({type(error).__name__}): nothing to wait for.", file=sys.stderr, flush=True)
+
+
+def _is_ingress(application: dict[str, str]) -> bool:
+    return application["import_path"] == INGRESS
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
