@@ -1,10 +1,12 @@
 """The Serve deployment of one model: loads it, runs its engine, answers requests. One instance is one replica.
 
     LOADING (constructor) ──> READY ──> DRAINING (Serve sends no more; what runs is finished) ──> gone
-                                └─────> UNHEALTHY (engine dead or hung: everybody answered; Serve replaces the replica)
+                                └─────> FAILED (engine dead or hung) ──> gone by itself, and replaced by Serve
 
 Invariants: the engine's thread alone touches the modules; the event loop never waits for it; a request whose caller has
-gone is cancelled within the forward that runs.
+gone is cancelled within the forward that runs. A replica that has failed answers those whose request may be the reason,
+and then nobody: refusing is quick, and Serve sends more to whoever is quick. A moment later it ends its process, which
+sends all others elsewhere.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
@@ -23,7 +27,7 @@ from ray.serve import Application
 from config.schema import ModelConfig, ModelSettings
 from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
-from deployments.errors import ModelUnavailable, Overloaded
+from deployments.errors import ModelUnavailable, Overloaded, ReplicaLost
 from deployments.models.assembly import load_model
 from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
@@ -43,6 +47,7 @@ _SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will ta
 _SECONDS_A_FORECAST_HOLDS = 0.5  # at least, and
 _SECONDS_FOR_EACH_LISTENER = 0.02  # since it looks at all of their jobs, and they shall not fill the event loop with it
 _MOST_AT_WARM_UP = 16
+_SECONDS_TO_LEAVE = 1.0  # in which those who are answered are
 
 
 class Diffusion:
@@ -60,7 +65,7 @@ class Diffusion:
         started_at = time.monotonic()
         self._settings: ModelSettings | None = None
         self._family = config.family
-        self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)))
+        self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)), on_death=_leave)
         self._jobs = SharedJobs()
         self._model = load(config)
         self._engine.start()
@@ -78,9 +83,10 @@ class Diffusion:
     async def generate(self, request: ImageRequest) -> ImageResult:
         """The picture. Raises an EaselError; cancelling the call stops the work."""
         arrived_at = time.monotonic()
-        prepared = await self._prepare(request)
-        with self._running(prepared, _ignore) as job:
-            return await _result_of(job, prepared, arrived_at)
+        async with _silence_of_the_dead():
+            prepared = await self._prepare(request)
+            with self._running(prepared, _ignore) as job:
+                return await _result_of(job, prepared, arrived_at)
 
     async def stream(self, request: ImageRequest) -> AsyncIterator[Progress | ImageResult]:
         """Progress at once, with every denoising step and at least every second, and last the result.
@@ -88,35 +94,36 @@ class Diffusion:
         Otherwise as `generate`.
         """
         arrived_at = time.monotonic()
-        prepared = await self._prepare(request)
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[tuple[int, int, Tensor | None] | None] = asyncio.Queue()
 
         def tell(*event: Any) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event or None)
 
-        with self._running(prepared, tell) as job:
-            job.future.add_done_callback(lambda _: tell())
-            event: tuple[int, int, Tensor | None] | None = (0, prepared.workload.steps, None)
-            foretold_at, ends_at = -math.inf, None
-            while event is not None:
-                step, steps, preview = event
-                now, listeners = time.monotonic(), self._jobs.listening_now
-                if now - foretold_at > max(_SECONDS_A_FORECAST_HOLDS, listeners * _SECONDS_FOR_EACH_LISTENER):
-                    foretold_at, seconds_left = now, self._engine.seconds_until_done(job)
-                    ends_at = None if seconds_left is None else now + seconds_left
-                yield Progress(
-                    step=step,
-                    steps=steps,
-                    is_waiting=job.started_at is None,
-                    seconds_left=None if ends_at is None else max(0.0, ends_at - now),
-                    preview=None if preview is None else await asyncio.to_thread(prepared.finish, preview),
-                )
-                # Not by `wait_for`, which before Python 3.12 can swallow a cancellation.
-                silence = loop.call_later(_SECONDS_OF_SILENCE, events.put_nowait, (step, steps, None))
-                event = await events.get()
-                silence.cancel()
-            yield await _result_of(job, prepared, arrived_at)
+        async with _silence_of_the_dead():
+            prepared = await self._prepare(request)
+            with self._running(prepared, tell) as job:
+                job.future.add_done_callback(lambda _: tell())
+                event: tuple[int, int, Tensor | None] | None = (0, prepared.workload.steps, None)
+                foretold_at, ends_at = -math.inf, None
+                while event is not None:
+                    step, steps, preview = event
+                    now, listeners = time.monotonic(), self._jobs.listening_now
+                    if now - foretold_at > max(_SECONDS_A_FORECAST_HOLDS, listeners * _SECONDS_FOR_EACH_LISTENER):
+                        foretold_at, seconds_left = now, self._engine.seconds_until_done(job)
+                        ends_at = None if seconds_left is None else now + seconds_left
+                    yield Progress(
+                        step=step,
+                        steps=steps,
+                        is_waiting=job.started_at is None,
+                        seconds_left=None if ends_at is None else max(0.0, ends_at - now),
+                        preview=None if preview is None else await asyncio.to_thread(prepared.finish, preview),
+                    )
+                    # Not by `wait_for`, which before Python 3.12 can swallow a cancellation.
+                    silence = loop.call_later(_SECONDS_OF_SILENCE, events.put_nowait, (step, steps, None))
+                    event = await events.get()
+                    silence.cancel()
+                yield await _result_of(job, prepared, arrived_at)
 
     async def statistics(self) -> EngineStatistics:
         """The engine's counters since this replica started."""
@@ -213,8 +220,25 @@ def application(config: ModelConfig, load: Callable[[ModelConfig], DiffusionMode
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=300,  # longer than the longest request
+        max_surge_percent=100,  # an update that fails, or takes long, must not take the model away
     )
     return deployment.bind(config, load)
+
+
+def _leave() -> None:
+    """Ends this process: no other way is open to all that can have failed, and Serve's own is slow."""
+    logger.critical("This replica's engine has failed: the process ends, to be replaced")
+    threading.Timer(_SECONDS_TO_LEAVE, os._exit, [1]).start()
+
+
+@asynccontextmanager
+async def _silence_of_the_dead() -> AsyncIterator[None]:
+    """See the module's docstring. What is raised in the end is for whoever hears it all the same."""
+    try:
+        yield
+    except ReplicaLost:
+        await asyncio.sleep(2 * _SECONDS_TO_LEAVE)
+        raise
 
 
 def _ignore(_step: int, _steps: int, _preview: Tensor | None) -> None:

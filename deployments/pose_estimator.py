@@ -123,5 +123,6 @@ def build(args: dict[str, Any]) -> Application:
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=60,
+        max_surge_percent=100,  # as a model's
     )
     return deployment.bind(PoseEstimatorConfig.model_validate(args))

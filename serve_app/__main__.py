@@ -93,6 +93,7 @@ def _environment() -> dict[str, str]:
     return {
         "RAY_AUTH_MODE": "disabled",
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # a hung one would keep its place, and its callers, for minutes
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.proxy:middlewares",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
     }

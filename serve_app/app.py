@@ -24,5 +24,6 @@ def build(args: dict[str, Any]) -> Application:
         name="Ingress",
         max_ongoing_requests=512,  # they wait here for a model; the default of 5 would serialize them
         graceful_shutdown_timeout_s=300,  # longer than the longest request
+        max_surge_percent=100,  # an update that fails must not take the service away
     )
     return deployment.bind(functools.partial(Service, IngressConfig.model_validate(args)))

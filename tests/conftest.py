@@ -28,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300  # an idle machine needs a quarter of it
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="repeat faults and made-up requests until the number means it")
+
+
 @dataclass(frozen=True)
 class LiveService:
     """Where the running service is and what its engine counts."""
@@ -58,7 +62,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     import ray  # seconds, which the tests without a service need not wait for
 
     folder = tmp_path_factory.mktemp("service")
-    port = _free_port()
+    port = free_port()
     config = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
     config["http_options"]["port"] = port
     for application in config["applications"]:
@@ -115,7 +119,7 @@ def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> No
         time.sleep(0.2)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -10,7 +10,8 @@ nothing that one job does can fail another; a job ends in exactly one way. A mer
 in halves until the culprit stands alone; out of memory also lowers the cap of that shape. A call that alone
 does not fit while other jobs hold memory waits until fewer run, and where all wait so, the last one starts over
 when the others have ended: only what cannot fit alone fails. An error of the device itself, after which nothing on it
-can be trusted, ends the engine.
+can be trusted, ends the engine, and so does work that never ends: the jobs that it then worked for may be the reason,
+and fail; all others, and all that come, are told that they may be tried elsewhere.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from deployments.errors import (
     ModelUnavailable,
     OutOfMemory,
     Overloaded,
+    ReplicaLost,
 )
 
 logger = logging.getLogger(__name__)
@@ -82,18 +84,26 @@ class EngineLimits:
 class DiffusionEngine:
     """Runs pipeline calls as jobs whose shared-module calls are merged. Thread-safe where it says so.
 
-    `memory` tells of the device that they run on, where it can.
+    `memory` tells of the device that they run on, where it can. `on_death` is called once, from any thread, when the
+    engine has failed and everybody is answered.
     """
 
-    def __init__(self, limits: EngineLimits = EngineLimits(), memory: DeviceMemory | None = None) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits = EngineLimits(),
+        memory: DeviceMemory | None = None,
+        on_death: Callable[[], None] = lambda: None,
+    ) -> None:
         self.limits = limits  # may be replaced at any time; read anew in every step
         self._numbers = itertools.count()
         self._arrived: list[Job[Any]] = []
         self._running: list[Job[Any]] = []
         self._wake = threading.Condition()
         self._stopping = False
+        self._on_death = on_death
         self._dead: EaselError | None = None
         self._busy_since: float | None = None  # when the thread took up what it does now; None while it waits
+        self._works_for: Sequence[Job[Any]] = ()
         self._planner = Planner()
         self._statistics = StatisticsRecorder()
         self._executor = Executor(self._planner, self._statistics, memory, self._note_activity)
@@ -115,7 +125,7 @@ class DiffusionEngine:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join(timeout=10)
-        self._fail_everybody(ModelUnavailable("The model is shutting down.", retry_after_seconds=5))
+        self._fail_everybody()
 
     def submit(
         self, function: Callable[[], Result], workload: Workload = Workload(), seconds: float = math.inf
@@ -123,8 +133,8 @@ class DiffusionEngine:
         """Queues `function`, of which `workload` is known in advance. Callable from any thread.
 
         It has `seconds` to finish; then it ends with DeadlineExceeded, whether it waits or runs. Raises Overloaded when
-        the queue is full or holds so much work that it would not finish in time, ModelUnavailable when the engine has
-        died or is stopping.
+        the queue is full or holds so much work that it would not finish in time, ReplicaLost when the engine has died
+        or is stopping.
         """
         with self._wake:
             job = self._acceptable(function, workload, seconds)
@@ -156,9 +166,8 @@ class DiffusionEngine:
         """
         busy_since = self._busy_since
         if busy_since is not None and time.monotonic() - busy_since > watchdog_seconds:
-            self._dead = self._dead or ModelUnavailable("The model has stopped answering.", retry_after_seconds=15)
+            self._die("The model has stopped answering.")
         if self._dead:
-            self._fail_everybody(self._dead)
             raise self._dead
 
     # ------------------------------------------------------------------------------------------- the engine's thread
@@ -172,13 +181,12 @@ class DiffusionEngine:
         except BaseException as error:  # of the device, or a mistake of ours: loud, and nobody is left waiting
             logger.exception("The diffusion engine has died")
             self._busy_since = None
-            self._dead = ModelUnavailable("The model's engine has failed.", retry_after_seconds=15)
-            self._fail_everybody(self._dead)
+            self._die("The model's engine has failed.")
             if not isinstance(error, Exception):
                 raise
 
     def _wait_for_work(self) -> bool:
-        self._busy_since = None
+        self._busy_since, self._works_for = None, ()
         with self._wake:
             if not self._arrived and not self._running:
                 self._executor.pause()
@@ -231,6 +239,7 @@ class DiffusionEngine:
     def _step(self) -> None:
         """A forward. What it held is let go of at its end, also where nothing follows."""
         if members := self._schedule():
+            self._works_for = [job for job, _ in members]
             self._settle(members, self._executor.run(members))
 
     def _schedule(self) -> list[Member]:
@@ -270,6 +279,7 @@ class DiffusionEngine:
 
     def _resume(self, job: Job[Any], step: Callable[..., ModuleCall | None], *output: Any) -> None:
         self._note_activity()
+        self._works_for = [job]
         job.paused_at = step(*output)
         if job.settled:  # from outside, while it ran
             job.coroutine.close()
@@ -308,7 +318,7 @@ class DiffusionEngine:
 
     def _acceptable(self, function: Callable[[], Result], workload: Workload, seconds: float) -> Job[Result]:
         if self._dead or self._stopping:
-            raise self._dead or ModelUnavailable("The model is shutting down.", retry_after_seconds=5)
+            raise _elsewhere()
         others = self._jobs()
         self._require_room(workload, [other for other in others if not workload.is_with(other.workload)])
         job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
@@ -335,12 +345,22 @@ class DiffusionEngine:
         with self._wake:
             self._wake.notify()
 
-    def _fail_everybody(self, error: EaselError) -> None:
+    def _die(self, why: str) -> None:
+        with self._wake:
+            if self._dead:
+                return
+            self._dead = ModelUnavailable(why, code="replica_lost", retry_after_seconds=15)
+        for job in self._works_for:
+            job.fail(self._dead)
+        self._fail_everybody()
+        self._on_death()
+
+    def _fail_everybody(self) -> None:
         with self._wake:
             everybody = self._jobs()
             self._arrived.clear()
         for job in everybody:
-            job.fail(error)
+            job.fail(_elsewhere())
 
 
 def _as_easel_error(error: BaseException) -> EaselError:
@@ -355,6 +375,10 @@ def _as_easel_error(error: BaseException) -> EaselError:
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.error("A request failed in the model: %s at\n%s", type(error).__name__, where)
     return GenerationFailed(f"The model failed on this request ({type(error).__name__}).")
+
+
+def _elsewhere() -> ReplicaLost:
+    return ReplicaLost("This replica of the model has ended.", retry_after_seconds=10)
 
 
 def _too_large_alone() -> OutOfMemory:

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import httpx
 from PIL import Image
 
@@ -91,7 +92,7 @@ class Ledger:
         began = time.monotonic()
         patience = self._patience if leave_after is None else leave_after
         try:
-            async with asyncio.timeout(patience):
+            with anyio.fail_after(patience):
                 response = await self._client.post(PATH, json=body, headers=headers, timeout=None)
         except TimeoutError:
             entry = Entry(number, Outcome.HUNG if leave_after is None else Outcome.LEFT, time.monotonic() - began)

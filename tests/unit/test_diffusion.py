@@ -36,6 +36,7 @@ from deployments.errors import (
     InvalidRequest,
     ModelUnavailable,
     Overloaded,
+    ReplicaLost,
 )
 from deployments.models.assembly import load_model
 from deployments.models.protocol import GenerationInputs, StepListener
@@ -115,6 +116,15 @@ def anyio_backend() -> str:
 @pytest.fixture
 def toy() -> Toy:
     return Toy()
+
+
+@pytest.fixture(autouse=True)
+def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Says so where the process would have ended."""
+    said: list[str] = []
+    monkeypatch.setattr(diffusion, "_leave", lambda: said.append("left"))
+    monkeypatch.setattr(diffusion, "_SECONDS_TO_LEAVE", 0.01)
+    return said
 
 
 @pytest.fixture
@@ -624,16 +634,37 @@ class TestHealth:
         with pytest.raises(ModelUnavailable):
             await model.generate(request())
 
-    async def test_is_bad_when_a_forward_hangs_and_who_waits_is_answered(self, model: Diffusion, toy: Toy) -> None:
+    async def test_is_bad_when_a_forward_hangs_and_who_waits_is_answered(
+        self, model: Diffusion, toy: Toy, left: list[str]
+    ) -> None:
         model.reconfigure(settings(watchdog_seconds=0.05))
         toy.network.gate.clear()
         caller = asyncio.create_task(model.generate(request()))
         await until(toy.network.entered.is_set)
+        other = asyncio.create_task(model.generate(request(width=24)))
+        await until(lambda: model._jobs.listening_now == 2)
         await asyncio.sleep(0.1)
         with pytest.raises(ModelUnavailable):
             await model.check_health()
-        with pytest.raises(ModelUnavailable):
+        with pytest.raises(ModelUnavailable):  # its request may be the reason
             await caller
+        with pytest.raises(ReplicaLost):  # it may be tried elsewhere
+            await other
+        with pytest.raises(ReplicaLost):
+            await model.generate(request())
+        assert left == ["left"]
+
+    async def test_a_dead_replica_is_not_quick_to_refuse(
+        self, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else Serve would send it whatever comes, as the least busy one."""
+        monkeypatch.setattr(diffusion, "_SECONDS_TO_LEAVE", SECONDS)
+        model._engine.stop()
+        for asked in (model.generate(request()), anext(model.stream(request()))):
+            caller = asyncio.ensure_future(asked)
+            await asyncio.sleep(0.1)
+            assert not caller.done()
+            caller.cancel()
 
     async def test_is_good_while_a_forward_runs_within_the_watchdog(self, model: Diffusion, toy: Toy) -> None:
         toy.network.gate.clear()
@@ -643,10 +674,13 @@ class TestHealth:
         toy.network.gate.set()
         await caller
 
-    async def test_is_bad_when_the_engine_is_gone(self, model: Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_is_bad_when_the_engine_is_gone(
+        self, model: Diffusion, monkeypatch: pytest.MonkeyPatch, left: list[str]
+    ) -> None:
         monkeypatch.setattr(model._engine, "_schedule", lambda: 1 / 0)
         with pytest.raises(ModelUnavailable):
             await model.generate(request())
+        assert left == ["left"]
         with pytest.raises(ModelUnavailable):
             await model.check_health()
 
@@ -698,7 +732,7 @@ async def test_when_the_replica_goes_who_waits_is_answered(model: Diffusion, toy
     await until(lambda: model._engine._stopping)
     toy.network.gate.set()
     await going
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(ReplicaLost):
         await caller
 
 

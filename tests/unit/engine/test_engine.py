@@ -26,6 +26,7 @@ from deployments.errors import (
     ModelUnavailable,
     OutOfMemory,
     Overloaded,
+    ReplicaLost,
 )
 
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
@@ -438,18 +439,26 @@ def test_cancelling_a_waiting_request_never_starts_it(toy: Toy) -> None:
 
 
 def test_a_hung_forward_is_noticed_and_everybody_answered(toy: Toy) -> None:
-    engine = DiffusionEngine()
+    toy.gate.clear()
+    deaths: list[int] = []
+    engine = DiffusionEngine(EngineLimits(max_rows=64), on_death=lambda: deaths.append(1))
     toy.gate.clear()
     jobs = submit_all(engine, [pipeline(toy), pipeline(toy)])
+    other = engine.submit(pipeline(toy, width=5))  # cannot be in the same forward
     engine.check(watchdog_seconds=60)
     assert toy.entered.wait(SECONDS)
-    with pytest.raises(ModelUnavailable):
-        engine.check(watchdog_seconds=0)
-    for job in jobs:
-        with pytest.raises(ModelUnavailable):
+    for _ in range(2):
+        with pytest.raises(ModelUnavailable, match="stopped answering"):
+            engine.check(watchdog_seconds=0)
+    for job in jobs:  # one of them may be the reason
+        with pytest.raises(ModelUnavailable) as failed:
             job.future.result(SECONDS)
-    with pytest.raises(ModelUnavailable):
+        assert failed.value.code == "replica_lost"
+    with pytest.raises(ReplicaLost):  # may be tried elsewhere
+        other.future.result(SECONDS)
+    with pytest.raises(ReplicaLost):
         engine.submit(pipeline(toy))
+    assert deaths == [1]
     toy.gate.set()
     engine.stop()
 
@@ -482,15 +491,17 @@ def test_an_idle_engine_is_healthy_for_ever(engine: DiffusionEngine, toy: Toy) -
 
 def test_an_error_of_the_device_ends_the_engine(toy: Toy) -> None:
     """After it every call on the device fails: only a new process helps."""
-    engine = DiffusionEngine()
+    deaths: list[int] = []
+    engine = DiffusionEngine(EngineLimits(max_rows=64), on_death=lambda: deaths.append(1))
     toy.breaks_with = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
     for job in submit_all(engine, [pipeline(toy), pipeline(toy)]):
         with pytest.raises(ModelUnavailable):
             job.future.result(SECONDS)
     with pytest.raises(ModelUnavailable):
         engine.check(watchdog_seconds=60)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(ReplicaLost):
         engine.submit(pipeline(toy))
+    assert deaths == [1]
     engine.stop()
 
 
@@ -610,9 +621,9 @@ def test_stopping_answers_everybody(toy: Toy) -> None:
     engine = DiffusionEngine()
     job = engine.submit(pipeline(toy))
     engine.stop()
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(ReplicaLost):
         job.future.result(SECONDS)
-    with pytest.raises(ModelUnavailable):
+    with pytest.raises(ReplicaLost):
         engine.submit(pipeline(toy))
 
 

@@ -1,0 +1,74 @@
+"""What Serve's proxy answers by itself, since no replica of the ingress does: made the one shape of errors.
+
+Serve's proxies take `middlewares` from the environment,
+
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.proxy:middlewares
+
+Without it they answer in plain text: 500 to those whose ingress replica has died, 404 while the ingress is not there
+yet or no more, 503 when it has no replica. All of these will pass, so all are 503 with a `Retry-After`. An answer that had
+begun is cut, and not taken for a whole one. Invariant: what a replica of the ingress answers passes unchanged.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import Message, Receive, Scope, Send
+
+from deployments.errors import Unavailable
+from serve_app.errors import error_response
+from serve_app.middleware import HttpMiddleware
+
+SERVES_OWN_ROUTES = "/-/"  # health and routes, which are for operators
+RETRY_AFTER_SECONDS = 2.0
+
+
+def middlewares() -> list[Middleware]:
+    """For Serve's proxies."""
+    return [Middleware(OwnErrors)]
+
+
+class OwnErrors(HttpMiddleware):
+    """See the module's docstring."""
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(SERVES_OWN_ROUTES):
+            await self.app(scope, receive, send)
+            return
+        own_error: Headers | None = None  # of the proxy
+        response_started = False
+
+        async def send_if_of_a_replica(message: Message) -> None:
+            nonlocal own_error, response_started
+            if message["type"] == "http.response.start" and _is_of_the_proxy(message):
+                own_error = Headers(raw=message["headers"])
+            if own_error is None:
+                response_started = True
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_if_of_a_replica)
+        except Exception:  # Serve has logged it
+            if response_started:
+                raise
+            own_error = Headers()
+        if own_error is not None:
+            answer = error_response(_unavailable(), scope)
+            for name in ("retry-after", "x-request-id"):
+                if name in own_error:
+                    answer.headers[name] = own_error[name]
+            await answer(scope, receive, send)
+
+
+def _is_of_the_proxy(start: Message) -> bool:
+    """Of the ingress every error is JSON."""
+    kind = Headers(raw=start["headers"]).get("content-type", "")
+    return start["status"] >= 400 and not kind.startswith("application/json")
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        "The service is starting, stopping or has lost the replica that worked on this request.",
+        code="ingress_unavailable",
+        retry_after_seconds=RETRY_AFTER_SECONDS,
+    )

@@ -1,0 +1,240 @@
+"""A service of fake models on a Ray of its own, which these tests hurt, and the means to hurt it.
+
+It is started by the command that `make serve` runs, with the same environment; ingress, proxy and pose estimator are
+the real ones. After each test it must be whole again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from serve_app.__main__ import _environment as environment_of_serve
+from tests.conftest import ROOT, free_port
+from tests.reliability.ledger import Ledger
+
+SECONDS = 90  # for what takes a few: only a hang takes longer
+WATCHDOG_SECONDS = 3.0
+DEADLINE_SECONDS = 60.0
+DASHBOARD_PORTS = range(8265, 8265 + 50)  # Ray's own, of which it takes the first that is free
+SDXL, POSE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0", "easel/stable-diffusion-xl-pose"
+
+
+@dataclass
+class FakeService:
+    """The running service and its processes."""
+
+    folder: Path
+    port: int
+    config: dict[str, Any]
+    launcher: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        path = self.write(self.config)
+        with (self.folder / "log").open("wb") as log:
+            self.launcher = subprocess.Popen(
+                [sys.executable, "-m", "serve_app.run", str(path)],
+                cwd=ROOT,
+                env={name: value for name, value in environment_of_serve().items() if name != "RAY_ADDRESS"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder that pictures are kept in."""
+        return self.folder / "pictures"
+
+    def write(self, config: dict[str, Any]) -> Path:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        return path
+
+    def deploy(self, config: dict[str, Any]) -> None:
+        """By `serve deploy`, as an operator would; returns when it is submitted."""
+        dashboard = self.dashboard()
+        command = [sys.executable, "-m", "ray.serve.scripts", "deploy", "--address", dashboard]
+        done = subprocess.run(
+            [*command, str(self.write(config))],
+            cwd=ROOT,
+            env=environment_of_serve(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def dashboard(self) -> str:
+        """The address that this service's Ray takes deploys at."""
+        for process in self.processes():
+            if any(argument.endswith("dashboard/dashboard.py") for argument in process.cmdline()):
+                listening = [each.laddr.port for each in process.net_connections() if each.status == "LISTEN"]
+                (port,) = (port for port in listening if port in DASHBOARD_PORTS)
+                return f"http://127.0.0.1:{port}"
+        raise AssertionError("the service has no dashboard")
+
+    def applications(self) -> dict[str, Any]:
+        """What Serve tells of them."""
+        answer = httpx.get(f"{self.dashboard()}/api/serve/applications/", timeout=10)
+        found: dict[str, Any] = answer.json()["applications"]
+        return found
+
+    def processes(self) -> list[psutil.Process]:
+        return psutil.Process(self.launcher.pid).children(recursive=True)
+
+    def actors(self, title: str) -> list[psutil.Process]:
+        """The processes of that Ray actor, as `ServeReplica:sdxl:`."""
+        found = []
+        for process in self.processes():
+            try:
+                if " ".join(process.cmdline()).startswith(f"ray::{title}"):
+                    found.append(process)
+            except psutil.Error:  # it ended just now
+                continue
+        return found
+
+    def replicas(self, application: str) -> list[psutil.Process]:
+        return self.actors(f"ServeReplica:{application}:")
+
+    def is_whole(self) -> bool:
+        """Whether every replica that there shall be runs, and none too many."""
+        try:
+            applications = self.applications()
+        except (httpx.HTTPError, KeyError, ValueError, AssertionError):
+            return False
+        for application in self.config["applications"]:
+            found = applications.get(application["name"])
+            if found is None or found["status"] != "RUNNING":
+                return False
+            (wanted,) = application["deployments"]
+            replicas = found["deployments"][wanted["name"]]["replicas"]
+            if [replica["state"] for replica in replicas] != ["RUNNING"] * wanted["num_replicas"]:
+                return False
+        return True
+
+    def stop(self) -> None:
+        if self.launcher.poll() is None:
+            self.launcher.send_signal(signal.SIGINT)
+            try:
+                self.launcher.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.launcher.pid, signal.SIGKILL)
+                self.launcher.wait()
+
+
+def configuration(folder: Path, port: int) -> dict[str, Any]:
+    """A Serve config file like config/local.yaml: two models of the fake family, and what is around them."""
+    local = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
+    applications = {application["name"]: application for application in local["applications"]}
+    kept = copy.deepcopy([applications[name] for name in ("ingress", "sdxl", "pose")])
+    kept.insert(2, copy.deepcopy(applications["sdxl-pose"]))  # apart: in the file it shares its deployment
+    for application in kept:
+        (deployment,) = application["deployments"]
+        deployment.pop("autoscaling_config", None)
+        deployment |= {"num_replicas": 1, "health_check_period_s": 1, "health_check_timeout_s": 5}
+        deployment["ray_actor_options"]["num_cpus"] = 0.1
+        if application["name"].startswith("sdxl"):
+            application["import_path"] = "tests.reliability.fake_family:build"
+            application["args"]["warm_up_sizes"] = []
+            deployment["user_config"] |= {"watchdog_seconds": WATCHDOG_SECONDS}
+    ingress, sdxl, _, _ = kept
+    sdxl["deployments"][0]["num_replicas"] = ingress["deployments"][0]["num_replicas"] = 2
+    settings = ingress["deployments"][0]["user_config"]
+    settings["deadline_seconds"] = DEADLINE_SECONDS
+    settings["models"] = [route for route in settings["models"] if route["name"] in (SDXL, POSE_MODEL)]
+    ingress["args"]["images"]["url"] = str(folder / "pictures")
+    local["http_options"]["port"] = port
+    return local | {"applications": kept}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> float:
+    """Returns how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not come to that"
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="session")
+def unhurt_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
+    folder, port = tmp_path_factory.mktemp("reliability"), free_port()
+    service = FakeService(folder, port, configuration(folder, port))
+    try:
+        try:
+            wait_until(service.is_whole, 180)
+        except AssertionError:
+            pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-8000:])
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture
+def service(unhurt_service: FakeService) -> Iterator[FakeService]:
+    """It is whole before the test and must be so again after it."""
+    yield unhurt_service
+    wait_until(unhurt_service.is_whole)
+    assert httpx.get(f"{unhurt_service.url}/readyz", timeout=10).status_code == 200
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def client(service: FakeService, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    async with httpx.AsyncClient(base_url=service.url, limits=limits) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(client: httpx.AsyncClient) -> Ledger:
+    return Ledger(client)
+
+
+@pytest.fixture
+def repeats(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """How often a fault is repeated: so often with `--long`, else twice."""
+    is_long = request.config.getoption("--long")
+    return lambda times: times if is_long else min(2, times)
+
+
+@asynccontextmanager
+async def steady_load(ledger: Ledger, per_second: float, commands: str = "!slow=0.02") -> AsyncIterator[None]:
+    """Requests at that rate, whatever becomes of them; all are answered at the end of the block."""
+    asked: list[asyncio.Task[Any]] = []
+
+    async def ask_on() -> None:
+        while True:
+            asked.append(asyncio.create_task(ledger.ask(commands)))
+            await asyncio.sleep(1 / per_second)
+
+    asking = asyncio.create_task(ask_on())
+    try:
+        yield
+    finally:
+        asking.cancel()
+        await asyncio.gather(*asked)
