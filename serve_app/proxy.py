@@ -5,8 +5,8 @@ Serve's proxies take `middlewares` from the environment,
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.proxy:middlewares
 
 Without it they answer in plain text: 500 to those whose ingress replica has died, 404 while the ingress is not there
-yet or no more, 503 when it has no replica. All of these will pass, so all are 503 with a `Retry-After`. An answer that had
-begun is cut, and not taken for a whole one. Invariant: what a replica of the ingress answers passes unchanged.
+yet or no more, 503 when it has no replica. All of that will pass, so here it is 503 with a `Retry-After`. What was
+answered in part is cut, and not taken for whole. Invariant: what a replica of the ingress answers passes unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from deployments.errors import Unavailable
 from serve_app.errors import error_response
-from serve_app.middleware import HttpMiddleware
+from serve_app.middleware import REQUEST_ID_HEADER, SANE_REQUEST_ID, HttpMiddleware
 
 SERVES_OWN_ROUTES = "/-/"  # health and routes, which are for operators
 RETRY_AFTER_SECONDS = 2.0
@@ -35,15 +35,15 @@ class OwnErrors(HttpMiddleware):
         if scope["path"].startswith(SERVES_OWN_ROUTES):
             await self.app(scope, receive, send)
             return
-        own_error: Headers | None = None  # of the proxy
+        own_headers = Headers()  # of an error of the proxy
         response_started = False
 
         async def send_if_of_a_replica(message: Message) -> None:
-            nonlocal own_error, response_started
-            if message["type"] == "http.response.start" and _is_of_the_proxy(message):
-                own_error = Headers(raw=message["headers"])
-            if own_error is None:
-                response_started = True
+            nonlocal own_headers, response_started
+            if message["type"] == "http.response.start":
+                response_started = not _is_of_the_proxy(message)
+                own_headers = Headers(raw=message["headers"])
+            if response_started:
                 await send(message)
 
         try:
@@ -51,12 +51,15 @@ class OwnErrors(HttpMiddleware):
         except Exception:  # Serve has logged it
             if response_started:
                 raise
-            own_error = Headers()
-        if own_error is not None:
+        if not response_started:  # Serve sends nothing at all where a replica dies that had not answered
             answer = error_response(_unavailable(), scope)
-            for name in ("retry-after", "x-request-id"):
-                if name in own_error:
-                    answer.headers[name] = own_error[name]
+            if "retry-after" in own_headers:
+                answer.headers["retry-after"] = own_headers["retry-after"]
+            identifier = Headers(scope=scope).get(
+                REQUEST_ID_HEADER, ""
+            )  # by now Serve has made one where none was sent
+            if SANE_REQUEST_ID.fullmatch(identifier):
+                answer.headers[REQUEST_ID_HEADER] = identifier
             await answer(scope, receive, send)
 
 

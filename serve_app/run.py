@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+import ray
 import yaml
 from ray import serve
+from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.scripts import cli
 
 INGRESS = "serve_app.app:build"
@@ -34,9 +36,10 @@ def main(arguments: Sequence[str]) -> None:
         drain(ingresses)
         raise KeyboardInterrupt  # upon which `serve run` shuts Serve down
 
+    ray.init(address="local", namespace=SERVE_NAMESPACE)  # it sets a handler of its own
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    cli(["run", "--address", "local", path])
+    cli(["run", path])
 
 
 def drain(applications: Sequence[str], seconds: float = DRAIN_SECONDS) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import signal
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.conftest import free_port
@@ -36,10 +35,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
         service.stop()
 
 
-async def test_what_is_in_flight_is_answered(service: FakeService, ledger: Ledger, client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_what_is_in_flight_is_answered(service: FakeService, ledger: Ledger, number: signal.Signals) -> None:
     asked = asyncio.create_task(ledger.ask_many(20, "!slow=1"))  # 8 s a picture, of which 16 run at a time
     await asyncio.sleep(1)
-    service.launcher.send_signal(signal.SIGTERM)
+    service.launcher.send_signal(number)
     await asyncio.sleep(3)
     late = await ledger.ask()
     assert late.outcome is Outcome.REFUSED, late
