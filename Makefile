@@ -1,6 +1,6 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients install-peers serve test test-fast lint format lock clean bench
+.PHONY: help install install-dev install-clients install-peers serve test test-fast lint format lock audit clean bench
 
 CONFIG ?= config/local.yaml
 BENCHMARKS ?= scheduling batching png overhead serving footprint
@@ -33,6 +33,9 @@ bench: install-dev $(if $(filter serving,$(BENCHMARKS)),install-peers) ## run th
 
 lock: ## write the lock files anew (OPTIONS=--upgrade for newer packages)
 	@scripts/lock.sh $(OPTIONS)
+
+audit: install-dev ## look up known vulnerabilities of what is locked
+	@scripts/audit.sh
 
 install:
 	@scripts/install.sh

@@ -7,6 +7,7 @@ have one CPU thread for torch and one process that paints.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,7 +30,8 @@ START_SECONDS = 180
 STOP_SECONDS = 5  # that others have to follow the process that was started
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "RAY_AUTH_MODE": "disabled",  # as `make serve` has it
+    "RAY_AUTH_MODE": "token",  # as `make serve` has it
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # Ray's own default lets its processes yield to all else on the machine
     "BENTOML_DO_NOT_TRACK": "True",

@@ -41,12 +41,15 @@ class ServeFile:
 
 def read_serve_file(path: Path) -> ServeFile:
     """Raises OSError when the file cannot be read and ConfigError when something in it is wrong."""
+    text = path.read_bytes()
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_bytes()))
+        content = yaml.safe_load(text)
+    except Exception as error:  # PyYAML lets out what it stumbles over: `!!bool a` is a KeyError, a deep nesting …
+        raise ConfigError(f"not YAML: {error}") from error
+    try:
+        file = _File.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join(map(_mistake, error.errors()))) from error
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets a day that is in no calendar be a ValueError
-        raise ConfigError(f"not YAML: {error}") from error
     models = [application.args for application in file.applications if isinstance(application, _ModelApplication)]
     parts = [part for model in models for part in (model.weights, model.vae, model.controlnet)]
     sources = [weights.source for weights in parts if weights]

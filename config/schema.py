@@ -19,7 +19,7 @@ AttentionBackend = Literal[
     "native", "_native_cudnn", "_native_efficient", "_native_flash", "flash", "flash_hub", "_flash_3", "_flash_3_hub"
 ]
 DetectorName = Literal["mediapipe", "dwpose", "openpose"]
-Size = Annotated[str, Field(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]  # WxH
+Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,6}x[1-9][0-9]{0,6}$")]  # WxH
 MAX_PEOPLE = 32  # of one pose
 
 

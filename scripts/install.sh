@@ -5,7 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-uv_version=0.13.8
 python=${PYTHON:-python3}
 lock=requirements.lock
 [ "${1:-}" = --dev ] && lock=requirements-dev.lock
@@ -28,7 +27,7 @@ fi
 say() { printf '\n== %s\n' "$*"; }
 
 if [ ! -x .tools/bin/uv ]; then
-    say "Preparing the installer (uv $uv_version)"
+    say "Preparing the installer ($(cat scripts/installer.in))"
     if ! "$python" -m venv .tools; then
         rm -rf .tools
         # Debian and Ubuntu split the venv module's pip out of python3.
@@ -39,7 +38,7 @@ if [ ! -x .tools/bin/uv ]; then
         apt-get update -qq && apt-get install -y -qq python3-venv
         "$python" -m venv .tools
     fi
-    .tools/bin/python -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+    .tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/installer.lock
 fi
 if [ ! -x .venv/bin/python ]; then
     supported=$("$python" -c 'import sys; print((3, 10) <= sys.version_info[:2] <= (3, 13))')

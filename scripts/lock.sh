@@ -23,3 +23,7 @@ done
 .tools/bin/uv pip compile benchmarks/peers/requirements.in --universal --python-version 3.10 --generate-hashes --quiet \
     --custom-compile-command "make lock" --no-annotate --no-emit-package numpy \
     --output-file benchmarks/peers/requirements.lock "$@"
+
+# What installs all the others, for whatever Python is found.
+.tools/bin/uv pip compile scripts/installer.in --universal --python-version 3.8 --generate-hashes --quiet \
+    --custom-compile-command "make lock" --no-annotate --output-file scripts/installer.lock "$@"

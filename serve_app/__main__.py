@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -87,11 +88,17 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """Replicas import our packages from here; a service on loopback needs no cluster token."""
+    """Replicas import our packages from here, and share a token that nobody else has.
+
+    Ray runs whatever code reaches its dashboard or its own ports, and those listen on all addresses of the machine,
+    whatever the config file says of HTTP.
+    """
     # With `--address local` Ray starts anew and joins no cluster that happens to run here.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    token = {} if "RAY_AUTH_TOKEN_PATH" in os.environ else {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     return {
-        "RAY_AUTH_MODE": "disabled",
+        "RAY_AUTH_MODE": "token",
+        **token,
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # a hung one would keep its place, and its callers, for minutes
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.proxy:middlewares",
         **os.environ,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-os.environ["RAY_AUTH_MODE"] = "disabled"  # both are read when ray is imported
+os.environ["RAY_AUTH_MODE"] = "token"  # these are read when ray is imported
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # of the service too, which tests then may join
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a handle that outlives the service starts a cluster of its own
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 import yaml
@@ -25,11 +28,25 @@ if TYPE_CHECKING:
     from deployments.engine.statistics import EngineStatistics
 
 ROOT = Path(__file__).resolve().parents[1]
+CASES = 100  # that Hypothesis makes up of each property
 START_SECONDS = 300  # an idle machine needs a quarter of it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="repeat faults and made-up requests until the number means it")
+    parser.addoption("--long", action="store_true", help="try more: faults more often, four times the made-up cases")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Derandomized: a run fails for what was changed, and not by chance.
+    cases = 4 * CASES if config.getoption("long") else CASES
+    hypothesis.settings.register_profile("easel", max_examples=cases, deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("easel")
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether more than the usual is to be tried: `--long`."""
+    return bool(pytestconfig.getoption("long"))
 
 
 @dataclass(frozen=True)

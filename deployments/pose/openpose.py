@@ -6,6 +6,7 @@ Not for commercial use, neither the code nor the weights, so it is not installed
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class OpenPoseDetector:
         torch.set_num_threads(config.threads)
         self._max_people = config.max_people
         body, hand = (weights_file(config.weights, f"{part}_pose_model.pth") for part in ("body", "hand"))
+        for file in (body, hand):
+            _require_nothing_but_weights(file)
         self._openpose = OpenposeDetector(Body(body), Hand(hand))
 
     def detect(self, picture: Image.Image) -> tuple[Person, ...]:
@@ -58,6 +61,16 @@ class OpenPoseDetector:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _require_nothing_but_weights(file: Path) -> None:
+    """Such a file is a pickle, which may hold code; controlnet_aux leaves it to torch's settings whether that runs."""
+    import torch
+
+    try:
+        torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds: what a damaged pickle leads to
+        raise DetectorUnavailable(f"'{file}' does not hold weights alone: {error}") from error
 
 
 def _point(keypoint: Any) -> Point | None:

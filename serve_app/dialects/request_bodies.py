@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart.multipart import parse_options_header
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import UploadFile
 
 from deployments.errors import InvalidRequest
@@ -111,8 +112,8 @@ async def _form(request: Request) -> dict[str, Any]:
     """Text and bytes by name; a list where a name comes several times."""
     _, options = parse_options_header(request.headers["content-type"])
     boundary = options.get(b"boundary")
-    if boundary is not None and b"--" + boundary + b"--" not in await request.body():
-        raise InvalidRequest("The body is a form that is cut off.", code="invalid_body")  # its parser would not say
+    if boundary is not None and not _is_whole(await request.body(), boundary):
+        raise InvalidRequest("The body is a form that is cut off.", code="invalid_body")
     values: dict[str, list[str | bytes]] = defaultdict(list)
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES) as form:
         for name, value in form.multi_items():
@@ -120,6 +121,19 @@ async def _form(request: Request) -> dict[str, Any]:
             if content or file_name:  # empty and nameless is what a browser sends for a field left blank
                 values[_LIST_SUFFIX.sub("", name)].append(content)
     return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
+
+
+def _is_whole(form: bytes, boundary: bytes) -> bool:
+    """Whether the parser comes to the end of the form, or to a mistake, which Starlette tells of.
+
+    Starlette takes a form whose last part does not end, and leaves that part out.
+    """
+    ended: list[bool] = []
+    try:
+        MultipartParser(boundary, {"on_end": lambda: ended.append(True)}).write(form)
+    except FormParserError:
+        return True
+    return bool(ended)
 
 
 def _validated_form(values: dict[str, Any], body_class: type[Body]) -> Body:

@@ -95,7 +95,8 @@ class FakeService:
 
     def applications(self) -> dict[str, Any]:
         """What Serve tells of them."""
-        answer = httpx.get(f"{self.dashboard()}/api/serve/applications/", timeout=10)
+        headers = {"authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
+        answer = httpx.get(f"{self.dashboard()}/api/serve/applications/", headers=headers, timeout=10)
         found: dict[str, Any] = answer.json()["applications"]
         return found
 
@@ -216,10 +217,9 @@ def ledger(client: httpx.AsyncClient) -> Ledger:
 
 
 @pytest.fixture
-def repeats(request: pytest.FixtureRequest) -> Callable[[int], int]:
+def repeats(long: bool) -> Callable[[int], int]:
     """How often a fault is repeated: so often with `--long`, else twice."""
-    is_long = request.config.getoption("--long")
-    return lambda times: times if is_long else min(2, times)
+    return lambda times: times if long else min(2, times)
 
 
 @asynccontextmanager

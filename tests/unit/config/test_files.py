@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pkgutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
@@ -19,6 +23,40 @@ from deployments.autoscaling import backlog_policy
 
 FOLDER = Path(__file__).parents[3] / "config"
 SHIPPED = [FOLDER / "local.yaml", FOLDER / "serve.yaml"]
+
+# What means something in YAML.
+SCRAMBLING = [
+    *(
+        b"&a ",
+        b"*a ",
+        b"<<: ",
+        b"!!int ",
+        b"!!float ",
+        b"!!bool ",
+        b"!!timestamp ",
+        b"!!binary ",
+        b"!!set ",
+        b"!!omap ",
+    ),
+    *(
+        b"!!python/name:os.system ",
+        b"a: ",
+        b"- ",
+        b"? ",
+        b": ",
+        b"\n",
+        b"\n  ",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b"'",
+        b'"',
+        b"|",
+        b"%",
+    ),
+    *(b"0x", b"1_0", b".inf", b"1:60", b"2026-02-30", b"~", b"\t", b"\0", b"\xff", b"\xef\xbb\xbf"),
+]
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -296,6 +334,10 @@ def test_all_mistakes_are_told(content: dict[str, Any], read: Callable[[object],
         "a: !!python/object:os.system {}",
         "day: 2026-02-30",
         "? [a]\n: b",
+        "!!int",
+        "!!bool a",
+        "!!timestamp a",
+        "[" * 10_000,
         b"\xff\xfe\xff",
         b"\0",
     ],
@@ -421,3 +463,54 @@ def test_a_mistake_about_poses_is_told_with_its_key_path(
         read(changed)
     (line,) = str(refused.value).splitlines()
     assert line.startswith(expected.format(pose=place))
+
+
+plain = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=4) | st.dates()
+)
+any_yaml = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(plain, inner, max_size=3), max_leaves=8
+)
+
+
+def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all that is in `value`."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *[place for key, part in parts for place in places(part, (*path, key))]]
+
+
+def replaced(value: Any, path: tuple[Any, ...], by: object) -> Any:
+    if not path:
+        return by
+    changed = copy.copy(value)
+    changed[path[0]] = replaced(value[path[0]], path[1:], by)
+    return changed
+
+
+def assert_read_or_refused(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        with contextlib.suppress(ConfigError):
+            assert isinstance(read_serve_file(Path(file.name)), ServeFile)
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_a_file_of_which_any_part_is_anything_is_read_or_refused(data: st.DataObject) -> None:
+    whole = yaml.safe_load(data.draw(st.sampled_from(SHIPPED)).read_bytes())
+    place = data.draw(st.sampled_from(places(whole)))
+    assert_read_or_refused(yaml.safe_dump(replaced(whole, place, data.draw(any_yaml))).encode("utf-8", "surrogatepass"))
+
+
+@given(st.data())
+def test_a_file_that_was_scrambled_is_read_or_refused(data: st.DataObject) -> None:
+    whole = data.draw(st.sampled_from(SHIPPED)).read_bytes()
+    place = data.draw(st.integers(0, len(whole)))
+    written = data.draw(st.binary(max_size=3) | st.sampled_from(SCRAMBLING))
+    assert_read_or_refused(whole[:place] + written + whole[place + data.draw(st.integers(0, 40)) :])
+
+
+@given(st.binary() | st.text().map(str.encode) | st.lists(st.sampled_from(SCRAMBLING), max_size=8).map(b"".join))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    assert_read_or_refused(content)

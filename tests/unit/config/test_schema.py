@@ -187,7 +187,12 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
         (Limits, "max_pixels", [1], [0]),
         (Limits, "max_aspect", [0.5], [0]),
         (Limits, "max_steps", [1, 100], [0, 101]),
-        (Limits, "default_size", ["8x8", "1024x512"], ["1024", "0x8", "8x", "8x8x8", "08x8", "8 x 8", "٨x8", "8x8\n"]),
+        (
+            Limits,
+            "default_size",
+            ["8x8", "1024x512"],
+            ["1024", "0x8", "8x", "8x8x8", "08x8", "8 x 8", "٨x8", "8x8\n", "9" * 5000 + "x8"],
+        ),
         (Batching, "max_rows", [1, None], [0]),
         (Batching, "max_running", [1], [0, None]),
         (Batching, "max_queued", [0], [-1]),

@@ -103,6 +103,18 @@ def test_no_altered_link_verifies(
         SIGNER.verify(name, expires, signature, now=-1)
 
 
+@given(st.sampled_from(range(3)), st.data())
+def test_no_link_verifies_that_one_character_was_changed_of(part: int, data: st.DataObject) -> None:
+    parts = [NAME, str(EXPIRES), SIGNATURE]
+    text = parts[part]
+    place = data.draw(st.integers(0, len(text)))
+    written = data.draw(st.characters() | st.sampled_from("0123456789abcdefABC-_=.") | st.just(""))
+    parts[part] = text[:place] + written + text[place + data.draw(st.integers(0, 1)) :]
+    assume(parts[part] != text)
+    with pytest.raises(Forbidden):
+        SIGNER.verify(*parts, now=0)
+
+
 @given(LINKS)
 def test_every_signed_link_verifies_until_it_ends(signed: tuple[str, int]) -> None:
     name, expires = signed

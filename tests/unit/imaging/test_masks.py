@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from deployments.errors import InvalidRequest
@@ -87,3 +91,38 @@ def test_the_pictures_given_stay_as_they_are() -> None:
     mask_of(image, mask)
     mask_of(image, None)
     assert (image.tobytes(), mask.tobytes()) == before
+
+
+@st.composite
+def pictures(draw: st.DrawFn) -> Image.Image:
+    """Any small picture of the modes that decoding leaves."""
+    mode, channels = draw(st.sampled_from([("L", 1), ("RGB", 3), ("RGBA", 4)]))
+    width, height = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    size = width * height * channels
+    return Image.frombytes(mode, (width, height), draw(st.binary(min_size=size, max_size=size)))
+
+
+@given(pictures(), pictures() | st.none(), st.sampled_from(["alpha", "white"]))
+def test_of_any_pictures_it_is_a_mask_of_the_images_size_or_none_or_refused(
+    image: Image.Image, mask: Image.Image | None, reading: Literal["alpha", "white"]
+) -> None:
+    try:
+        made = mask_of(image, mask, reading)
+    except InvalidRequest:
+        assert mask is not None
+        assert mask.size != image.size
+        return
+    assert mask is None or mask.size == image.size
+    if made is None:
+        assert mask is None
+        assert image.mode != "RGBA" or np.asarray(image)[..., 3].min() > 128
+        return
+    assert (made.mode, made.size) == ("L", image.size)
+    source = image if mask is None else mask
+    repainted, pixels = np.asarray(made), np.asarray(source)
+    if source.mode == "RGBA" and (mask is None or reading == "alpha"):
+        assert np.array_equal(repainted, 255 - pixels[..., 3])
+    elif source.mode == "RGBA":
+        assert not repainted[pixels[..., 3] == 0].any()
+    else:
+        assert np.array_equal(repainted, np.asarray(source.convert("L")))

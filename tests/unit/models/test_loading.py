@@ -170,6 +170,19 @@ def test_pickled_weights_are_refused(copy: Path, part: str) -> None:
         load_pipeline(StableDiffusionXLPipeline, config(copy))
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".ckpt", ".pt", ".pth"])
+def test_a_folder_of_nothing_but_pickles_is_refused_and_none_is_opened(
+    copy: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("must not open a pickle"))
+    for file in copy.rglob("*.safetensors"):
+        to_pickle(file)
+    for file in copy.rglob("*.bin"):
+        file.rename(file.with_suffix(suffix))
+    with pytest.raises(ModelLoadError, match=rf"from '{copy}': .*\.safetensors"):
+        load_pipeline(StableDiffusionXLPipeline, config(copy))
+
+
 def test_damaged_weights_are_an_error_that_names_the_folder(copy: Path) -> None:
     for part in ("unet", "text_encoder"):
         file = next((copy / part).glob("*.safetensors"))

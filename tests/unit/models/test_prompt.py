@@ -114,6 +114,15 @@ def test_it_never_raises_and_only_leaves_out(prompt: str) -> None:
     assert all(character in rest for character in plain_text(fragments))  # in order
 
 
+@given(SIMPLE, st.integers(0, 40), SIMPLE)
+def test_text_outside_of_weights_is_unchanged(before: str, weight: int, after: str) -> None:
+    fragments = parse(f"{before}(some words){weight / 20:.2f} {after}")
+    assert plain_text(fragments) == f"{before}some words {after}"
+    around = [fragment.text for fragment in fragments if fragment.text != "some words"]
+    assert weight == 20 or "".join(around) == f"{before} {after}"
+    assert {fragment.weight for fragment in fragments} == {1.0, weight / 20}
+
+
 @given(st.text(st.sampled_from("ab :.,;0"), min_size=1), st.floats(0, 2))
 def test_escaped_text_has_no_weights(text: str, weight: float) -> None:
     escaped = f"\\({text}\\){weight:.2f}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,7 +45,7 @@ def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Networks:
     """Stands in for them in controlnet_aux, of which the module of poses alone is imported, without its faces."""
     networks = Networks(tmp_path)
     for part in ("body", "hand"):
-        (tmp_path / f"{part}_pose_model.pth").touch()
+        torch.save({"weight": torch.zeros(1)}, tmp_path / f"{part}_pose_model.pth")
     installed = importlib.util.find_spec("controlnet_aux")
     assert installed is not None
     assert installed.origin is not None
@@ -141,6 +143,39 @@ def test_the_licence_is_told_and_the_weights_are_those_of_the_folder(
         OpenPoseDetector(networks.config)
     assert "non-commercial use only" in caplog.text
     assert networks.files == [tmp_path / "body_pose_model.pth", tmp_path / "hand_pose_model.pth"]
+
+
+class Payload:
+    """Runs what it is told when it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("part", ["body", "hand"])
+@pytest.mark.parametrize("torch_allows_code", [False, True])
+def test_code_within_weights_does_not_run(
+    networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, torch_allows_code: bool
+) -> None:
+    if torch_allows_code:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    ran, file = tmp_path / "ran", tmp_path / f"{part}_pose_model.pth"
+    torch.save({"weight": Payload(f"touch '{ran}'")}, file)
+    with pytest.raises(DetectorUnavailable, match=rf"{part}_pose_model\.pth' does not hold weights alone"):
+        OpenPoseDetector(networks.config)
+    assert not ran.exists()
+    assert file not in networks.files
+    torch.load(file, weights_only=False)
+    assert ran.exists()  # where it may
+
+
+def test_a_file_that_is_damaged_is_told(networks: Networks, tmp_path: Path) -> None:
+    (tmp_path / "hand_pose_model.pth").write_bytes(b"version https://git-lfs")
+    with pytest.raises(DetectorUnavailable, match=r"hand_pose_model\.pth' does not hold weights alone"):
+        OpenPoseDetector(networks.config)
 
 
 def test_how_to_install_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

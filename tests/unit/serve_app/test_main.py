@@ -172,17 +172,28 @@ class TestEnvironment:
 
     def test_keeps_what_was_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", "/theirs")
-        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "theirs")
         monkeypatch.setenv("HF_HOME", "/weights")
         environment = command._environment()
         assert environment["PYTHONPATH"] == f"{ROOT}{os.pathsep}/theirs"
-        assert environment["RAY_AUTH_MODE"] == "token"
+        assert environment["RAY_AUTH_MODE"] == "disabled"
+        assert environment["RAY_AUTH_TOKEN"] == "theirs"
         assert environment["HF_HOME"] == "/weights"
 
-    def test_needs_no_token_by_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-        assert command._environment()["RAY_AUTH_MODE"] == "disabled"
-        assert "RAY_AUTH_MODE" not in os.environ
+    def test_has_a_token_that_is_new_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        first, second = command._environment(), command._environment()
+        assert first["RAY_AUTH_MODE"] == second["RAY_AUTH_MODE"] == "token"
+        assert len(first["RAY_AUTH_TOKEN"]) == 64
+        assert first["RAY_AUTH_TOKEN"] != second["RAY_AUTH_TOKEN"]
+        assert not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} & os.environ.keys()
+
+    def test_leaves_a_token_in_a_file_to_ray(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/theirs")
+        assert "RAY_AUTH_TOKEN" not in command._environment()
 
 
 class TestTelling:
@@ -252,6 +263,7 @@ class TestMain:
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token")
         answers.append((200, {"paint": "running (1 replica)"}))
         path = config(lambda content: content["http_options"].update(port=file.port))
         monkeypatch.chdir(path.parent)
@@ -260,9 +272,10 @@ class TestMain:
         assert arguments == [sys.executable, "-m", "serve_app.run", str(path)]
         assert options["cwd"] == ROOT
         assert options["env"] == command._environment()
-        told = capsys.readouterr().out
+        told, warned = capsys.readouterr()
         assert "built sdxl" in told
         assert f"Easel is ready on http://localhost:{file.port}" in told
+        assert "a-token" not in told + warned + str(arguments)  # a command line is seen by all users
         assert process.signals == []
 
     def test_stops_serve_when_a_model_has_failed_for_good(

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import anyio
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message
 
-from serve_app.middleware import BodyLimit, RequestId, UnhandledErrors, request_id, stack
+from serve_app.middleware import SANE_REQUEST_ID, BodyLimit, RequestId, UnhandledErrors, request_id, stack
 
 if TYPE_CHECKING:
     from tests.unit.serve_app.conftest import Refused
@@ -80,6 +82,16 @@ async def test_other_request_id_is_replaced(proposed: bytes, client: httpx.Async
     (sent,) = response.headers.get_list("x-request-id")
     assert sent != proposed.decode("latin-1")
     assert response.text == f"{sent} 0"
+
+
+@given(st.binary(max_size=140) | st.text(st.characters(codec="ascii")).map(str.encode))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # it keeps nothing
+async def test_whatever_is_proposed_the_id_is_sane(client: httpx.AsyncClient, proposed: bytes) -> None:
+    response = await client.get("/echo", headers={b"x-request-id": proposed})
+    (sent,) = response.headers.get_list("x-request-id")
+    assert SANE_REQUEST_ID.fullmatch(sent)
+    is_sane = 1 <= len(proposed) <= 128 and all(0x21 <= byte <= 0x7E for byte in proposed)
+    assert (sent.encode() == proposed) is is_sane
 
 
 async def test_request_ids_differ(client: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from serve_app.asgi import create_app
 from tests.unit.serve_app.conftest import FakeBackend
@@ -14,7 +15,7 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis needs Py
 
 from schemathesis.specs.openapi.checks import negative_data_rejection  # noqa: E402
 
-CASES = 500  # of each operation
+CASES = 5 * hypothesis.settings.default.max_examples  # of each operation: 500, and 2,000 with --long
 
 
 def schema() -> Any:
@@ -29,13 +30,27 @@ def schema() -> Any:
             },
         }
     )
-    return schemathesis.openapi.from_asgi("/openapi.json", create_app(FakeBackend()), config=config)
+    loaded = schemathesis.openapi.from_asgi("/openapi.json", create_app(FakeBackend()), config=config)
+    loaded.hook(before_generate_case)
+    return loaded
+
+
+def before_generate_case(_: Any, cases: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Leaves out the rare case that Schemathesis itself stumbles over: it looks for a text where it has put a file."""
+
+    @st.composite
+    def possible(draw: st.DrawFn) -> Any:
+        try:
+            return draw(cases)
+        except ValueError as error:
+            hypothesis.assume("Unsupported type: 'Binary'" not in str(error))
+            raise
+
+    return possible()
 
 
 @schema().parametrize()
-@hypothesis.settings(
-    max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
-)
+@hypothesis.settings(max_examples=CASES, suppress_health_check=list(hypothesis.HealthCheck))
 def test_every_answer_is_as_documented(case: Any) -> None:
     # In a form an empty text is an absent field, where the document may allow no empty text.
     form = case.media_type == "multipart/form-data"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from deployments.errors import ImageRejected, InvalidRequest
@@ -454,3 +456,86 @@ async def test_with_the_openai_sdk(sdk: openai.AsyncOpenAI, backend: FakeBackend
     response = await sdk.images.edit(image=IMAGE, prompt="otter", response_format="b64_json")
     assert response.data is not None
     assert base64.b64decode(response.data[0].b64_json or "") == backend.picture_of(backend.requests[-1])
+
+
+GOOD_FORM = httpx.Request(
+    "POST",
+    "http://easel.test",
+    data={"prompt": "otter", "n": "2", "size": "256x128", "keypoints": json.dumps(KEYPOINTS), "stream": "false"},
+    files={"image[]": ("a.png", photo(8, 8), "image/png"), "mask": ("b", photo(8, 8))},
+    headers={"content-type": "multipart/form-data; boundary=limit"},
+).read()
+# What means something in a form.
+PIECES = st.sampled_from(
+    [
+        *(
+            b"--limit",
+            b"--limit--",
+            b"--",
+            b"\r\n",
+            b"\r\n\r\n",
+            b"\n",
+            b"\0",
+            b"\xff",
+            b'"',
+            b";",
+            b"=",
+            b"[]",
+            b"[0]",
+        ),
+        *(b"prompt", b"image", b"Content-Disposition: form-data; name=", b"filename*=utf-8''%ff"),
+        b"Content-Transfer-Encoding: base64",
+    ]
+)
+MUTATIONS = st.lists(
+    st.tuples(st.integers(0, len(GOOD_FORM)), st.integers(0, 80), PIECES | st.binary(max_size=8)),
+    min_size=1,
+    max_size=4,
+)
+
+
+def mutated(mutations: list[tuple[int, int, bytes]]) -> bytes:
+    """The good form with bytes left out and others written at some places."""
+    form = GOOD_FORM
+    for place, left_out, written in mutations:
+        form = form[:place] + written + form[place + left_out :]
+    return form
+
+
+class TestAnyBytes:
+    """As a form: refused in the one shape, or a good one still; never a failure of the server."""
+
+    @staticmethod
+    async def check(client: httpx.AsyncClient, url: str, content: bytes, boundary: bytes = b"limit") -> None:
+        headers = {b"content-type": b"multipart/form-data; boundary=" + boundary}
+        response = await client.post(url, content=content, headers=headers)
+        assert response.status_code in (200, 400, 404, 413, 415), response.text
+        if response.status_code != 200:
+            assert response.headers.get_list("x-request-id") != []
+            assert response.json()["error"].keys() == {"message", "type", "param", "code"}
+
+    @given(content=st.binary() | st.lists(PIECES | st.binary(max_size=8), max_size=12).map(b"".join))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @both
+    async def test_of_no_form(self, url: str, client: httpx.AsyncClient, content: bytes) -> None:
+        await self.check(client, url, content)
+        await self.check(client, url, b"--limit\r\n" + content + b"\r\n--limit--\r\n")
+
+    @given(content=MUTATIONS.map(mutated))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @both
+    async def test_of_a_good_form_that_was_changed(self, url: str, client: httpx.AsyncClient, content: bytes) -> None:
+        await self.check(client, url, content)
+
+    @given(boundary=st.binary(max_size=8) | st.binary(min_size=60, max_size=80))
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @both
+    async def test_with_any_boundary(self, url: str, client: httpx.AsyncClient, boundary: bytes) -> None:
+        await self.check(client, url, GOOD_FORM, boundary)
+        await self.check(client, url, GOOD_FORM.replace(b"limit", boundary), boundary)
+
+    @both
+    async def test_of_the_good_form(self, url: str, client: httpx.AsyncClient) -> None:
+        headers = {"content-type": "multipart/form-data; boundary=limit"}
+        response = await client.post(url, content=GOOD_FORM, headers=headers)
+        assert response.status_code == 200, response.text

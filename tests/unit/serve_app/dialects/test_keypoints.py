@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -128,3 +128,38 @@ def test_what_is_wrong_is_named(value: Any, path: tuple[str | int, ...], as_text
     with pytest.raises(ValidationError) as refused:
         FIELD.validate_python(json.dumps(value) if as_text and not isinstance(value, str | bytes) else value)
     assert refused.value.errors()[0]["loc"] == path
+
+
+numbers = st.none() | st.booleans() | st.integers() | st.floats() | st.floats(0, 1) | st.text(max_size=3)
+any_json = st.recursive(
+    numbers, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner), max_leaves=5
+)
+good = numbers.filter(lambda number: number is None or type(number) in (int, float))
+
+
+def flat(joints: int) -> st.SearchStrategy[Any]:
+    """The numbers of so many joints; or something else."""
+    return st.lists(good, min_size=3 * joints, max_size=3 * joints) | st.lists(numbers, max_size=9) | any_json
+
+
+any_person = st.fixed_dictionaries(
+    {"pose_keypoints_2d": flat(18)},
+    optional={"hand_left_keypoints_2d": flat(21), "hand_right_keypoints_2d": flat(21)},
+)
+any_pose = st.fixed_dictionaries(
+    {"people": st.lists(any_person | any_json, max_size=2) | any_json},
+    optional={"canvas_width": st.integers(1, 4096) | numbers, "canvas_height": st.integers(1, 4096) | numbers},
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(any_pose | any_json | st.text() | st.binary(), st.booleans())
+def test_whatever_is_sent_is_a_pose_within_the_picture_or_refused(value: Any, as_text: bool) -> None:
+    try:
+        made = source(json.dumps(value) if as_text and not isinstance(value, str | bytes) else value)
+    except (ValidationError, InvalidRequest):
+        return
+    seen = [point for person in made.people for point in (*person.body, *person.left_hand, *person.right_hand) if point]
+    assert seen
+    assert all(0 <= side <= 1 for point in seen for side in point)
+    assert all(len(person.body) == 18 for person in made.people)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import textwrap
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -38,9 +40,42 @@ def test_spellings(value: Any) -> None:
     assert PICTURE.validate_python(value, strict=True) == BYTES
 
 
-@given(st.binary(min_size=1))
-def test_base64_of_anything(content: bytes) -> None:
-    assert PICTURE.validate_python(base64.b64encode(content).decode()) == content
+SPELLINGS: dict[str, Callable[[str], Any]] = {
+    "bare": lambda text: text,
+    "in lines": lambda text: "\n ".join(textwrap.wrap(text, 7)),
+    "without padding": lambda text: text.rstrip("="),
+    "URL-safe": lambda text: text.replace("+", "-").replace("/", "_"),
+    "a data URL": lambda text: f"data:image/png;base64,{text}",
+    "quoted": lambda text: f"Data:;Base64,{quote(text, safe='')}",
+    "wrapped": lambda text: {"image_url": f"data:image/webp;base64,{text}"},
+    "in a list": lambda text: [text],
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@given(content=st.binary(min_size=1))
+def test_any_bytes_come_out_of_every_spelling(spelling: str, content: bytes) -> None:
+    assert PICTURE.validate_python(content) == content
+    text = base64.b64encode(content).decode()
+    assert PICTURE.validate_python(SPELLINGS[spelling](text), strict=True) == content
+
+
+any_text = st.text(st.characters())  # surrogates included
+almost = st.text(st.sampled_from("iVBORw0KGgo=+/-_ \n%,;:"))
+any_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | any_text | almost,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["image_url", "file_id", "url"]), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+
+
+@given(any_value | st.builds("{}{}{}".format, st.sampled_from(["data:", "DATA:image/png;base64,"]), any_text, almost))
+def test_anything_else_is_bytes_or_refused(value: object) -> None:
+    with contextlib.suppress(ValidationError):
+        assert isinstance(PICTURE.validate_python(value), bytes)
 
 
 @pytest.mark.parametrize(

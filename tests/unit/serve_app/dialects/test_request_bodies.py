@@ -22,6 +22,7 @@ from tests.unit.serve_app.samples import base64_of, photo
 pytestmark = pytest.mark.anyio
 
 MAX_BYTES = 5 * 2**20
+PROMPT_PART = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\notter'
 
 
 class Inner(BaseModel):
@@ -226,6 +227,10 @@ async def test_a_form_above_the_limit_of_bodies(announced: bool, client: httpx.A
         ("/form", "multipart/form-data", b"no boundary"),
         ("/form", "multipart/form-data; boundary=x", b"--y\r\n\r\n"),
         ("/form", "multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"),
+        *[
+            ("/form", "multipart/form-data; boundary=x", PROMPT_PART + rest)
+            for rest in (b"", b"--x--", b"\r\n--x", b"\r\n--x\r\n--x--", b"\r\n" + PROMPT_PART + b"--x--\r\n")
+        ],
         ("/form", "text/plain", b"prompt=otter"),
         ("/form", "", b'{"prompt": "otter"}'),
         ("/json", "multipart/form-data; boundary=x", b"--x--"),
