@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
-import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,11 +16,12 @@ from pydantic import BaseModel, ValidationError
 from ray.exceptions import RayTaskError
 
 from config.schema import ApiKey
+from deployments.models.protocol import GenerationInputs
 from deployments.types import ImageRequest, PoseSource, Standing
 from serve_app.dialects import automatic1111, block_entropy, nebula, openai
 from serve_app.dispatch import Dispatcher
 from serve_app.orders import Order
-from tests.canaries import CANARIES, canary_picture, leaks
+from tests.canaries import CANARIES, canary_picture, leaks, leaks_below
 from tests.unit.serve_app.samples import base64_of, data_url, joints
 
 if TYPE_CHECKING:
@@ -119,13 +120,17 @@ def silent_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         assert not leaks(f"{logging.Formatter().format(record)} {vars(record)}")
 
 
-def test_canaries_are_found_wherever_they_are() -> None:
+def test_canaries_are_found_wherever_they_are(tmp_path: Path) -> None:
     for shift in range(4):
         whole = b"\xff" * shift + "".join(CANARIES.values()).encode() + b"\xff"
         assert leaks(base64.b64encode(whole).decode()) == CANARIES.keys()
     assert leaks(base64_of(PICTURE)) == {"picture"}
     assert leaks(f"... {CANARIES['user']} ...") == {"user"}
     assert leaks("anything else") == set()
+    (tmp_path / "below").mkdir()
+    (tmp_path / "clean.log").write_text("anything else")
+    (tmp_path / "below" / "replica.log").write_bytes(b"\xff" + CANARIES["key"].encode())
+    assert leaks_below(tmp_path) == {tmp_path / "below" / "replica.log": {"key"}}
     logging.getLogger("serve_app").info("nothing")
 
 
@@ -254,5 +259,14 @@ def test_nothing_that_holds_them_shows_them() -> None:
             automatic1111.TextToImageBody,
         )
     ]
-    logging.getLogger("serve_app").info("%r %s %r", request, order, bodies)
-    assert json.dumps([repr(request), repr(order), *map(repr, bodies), *map(str, bodies)]).count("canary") == 0
+    inputs = GenerationInputs(
+        prompt=CANARIES["prompt"],
+        negative_prompt=CANARIES["negative"],
+        width=8,
+        height=8,
+        seed=1,
+        steps=1,
+        guidance_scale=1.0,
+        scheduler="default",
+    )
+    logging.getLogger("serve_app").info("%r %s", [request, order, inputs, bodies], bodies[0])

@@ -204,6 +204,7 @@ async def test_whoever_hangs_up_closes_the_stream_of_the_backend(
     app: FastAPI, backend: FakeBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Over plain ASGI, since httpx reads a stream to its end before it shows any of it."""
+    caplog.set_level(logging.WARNING)
     backend.failing_seed = 99  # the picture is never finished
     content, begun = json.dumps(body(URLS[2])).encode(), asyncio.Event()
     messages = [{"type": "http.request", "body": content, "more_body": False}]
