@@ -1,4 +1,4 @@
-"""What the log tells of a request of a picture: a record once it is accepted, and one when it has ended.
+"""What the log tells of a request for a picture: a record once it is accepted, and one when it has ended.
 
 It ends in exactly one way and is told as such once: `answered`; `refused`, for a fault of the caller's or before work
 was begun; `failed`, for one of ours; `cancelled`, since nobody waits for it any more. Whoever learns something of the
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
 
-_LOST_WORK = (ReplicaLost.default_code, StoreUnavailable.default_code)  # of what is 503; with all else none was begun
+_LOST_WORK = (ReplicaLost.default_code, StoreUnavailable.default_code)  # 503 after work was begun, as no others are
 # To Serve: leave the request's id as it is. It would put the caller's own in its place, whether it is fit or not.
 _ID_STAYS = {"skip_context_filter": True}
 
