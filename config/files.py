@@ -1,7 +1,7 @@
 """Reads a Serve config file and checks the parts of it that are ours.
 
-Those are the `args` and `user_config` of each application, and the autoscaling policy of the models. Ray checks the
-rest when it deploys. An error names the key path.
+Those are the `args` and `user_config` of each application, the autoscaling policy of the models, and the keys of what
+Ray would overlook or tell late. Ray checks the rest when it deploys. An error names the key path.
 """
 
 from __future__ import annotations
@@ -94,6 +94,16 @@ class Autoscaling(Strict):
     policy: Any = None
 
 
+class Logging(Strict):
+    """The keys that Ray knows, and whose values it checks."""
+
+    encoding: Any = None
+    log_level: Any = None
+    logs_dir: Any = None
+    enable_access_log: Any = None
+    additional_log_standard_attrs: Any = None
+
+
 class _IngressDeployment(BaseModel):
     name: Literal["Ingress"]
     autoscaling_config: Autoscaling | None = None
@@ -151,6 +161,7 @@ class _HttpOptions(BaseModel):
 
 class _File(BaseModel):
     http_options: _HttpOptions = _HttpOptions()
+    logging_config: Logging | None = None
     applications: list[_Application]
 
     @model_validator(mode="after")

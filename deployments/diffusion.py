@@ -28,6 +28,7 @@ from config.schema import ModelConfig, ModelSettings
 from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable, Overloaded, ReplicaLost
+from deployments.logs import join_serves_log, nothing_but_own_errors
 from deployments.models.assembly import load_model
 from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from deployments.engine.statistics import EngineStatistics
     from deployments.models.protocol import DiffusionModel, GenerationInputs, StepListener
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 MOST_ONGOING = 2048  # more than any engine takes, with all who join what runs there; see config.schema.Batching
 _SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will take
@@ -60,6 +61,7 @@ class Diffusion:
         from deployments.engine.memory import memory_of
         from deployments.models.loading import device_of
 
+        join_serves_log()
         if config.torch_threads is not None:
             torch.set_num_threads(config.torch_threads)
         started_at = time.monotonic()
@@ -144,13 +146,14 @@ class Diffusion:
             self._engine.stop()
 
     async def _prepare(self, request: ImageRequest) -> Preparation:
-        settings = self._current_settings()
-        if not request.has_pictures:  # a thread would cost more than it saves
-            return prepare(request, settings, self._family)
-        if not self._jobs.has(identity(request, settings)):  # what there is no time for is refused at once
-            seconds = request.standing.deadline - time.time()
-            self._engine.require_time(expected_workload(request, settings), seconds)
-        return await asyncio.to_thread(prepare, request, settings, self._family)
+        with nothing_but_own_errors():
+            settings = self._current_settings()
+            if not request.has_pictures:  # a thread would cost more than it saves
+                return prepare(request, settings, self._family)
+            if not self._jobs.has(identity(request, settings)):  # what there is no time for is refused at once
+                seconds = request.standing.deadline - time.time()
+                self._engine.require_time(expected_workload(request, settings), seconds)
+            return await asyncio.to_thread(prepare, request, settings, self._family)
 
     @contextmanager
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:
@@ -166,7 +169,7 @@ class Diffusion:
                 raise Overloaded("Too many wait for this very picture.", retry_after_seconds=seconds_left)
             job.also_for(seconds)
 
-        with self._jobs.listening(prepared.identity, listener, start, join) as job:
+        with nothing_but_own_errors(), self._jobs.listening(prepared.identity, listener, start, join) as job:
             yield job
 
     def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[], Tensor]:

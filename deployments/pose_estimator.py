@@ -23,6 +23,7 @@ from config.schema import PoseEstimatorConfig
 from deployments.errors import InvalidRequest, ModelUnavailable
 from deployments.imaging.decode import decode
 from deployments.imaging.encode import encode
+from deployments.logs import join_serves_log, nothing_but_own_errors
 from deployments.pose.detector import DetectorUnavailable, PoseDetector, load_detector
 from deployments.pose.skeleton import draw, fit, fit_drawing, is_recognisable
 from deployments.types import PoseSource, Skeleton
@@ -30,13 +31,14 @@ from deployments.types import PoseSource, Skeleton
 if TYPE_CHECKING:
     from deployments.types import Person
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 
 class PoseEstimator:
     """One detector, and the threads that share it."""
 
     def __init__(self, config: PoseEstimatorConfig) -> None:
+        join_serves_log()
         started_at = time.monotonic()
         self._watchdog_seconds = config.watchdog_seconds
         self._working_since: dict[int, float] = {}  # by thread
@@ -51,7 +53,8 @@ class PoseEstimator:
 
     async def draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
         """The skeleton, of width × height pixels. Raises InvalidRequest (`no_pose_found`), ImageRejected, TooLarge."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._draw, source, width, height)
+        with nothing_but_own_errors():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._draw, source, width, height)
 
     async def check_health(self) -> None:
         """Raises when work on a picture hangs, so that Serve replaces this replica."""

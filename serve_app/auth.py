@@ -20,6 +20,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBearer
 from config.schema import ApiKey
 from deployments.errors import Forbidden, Unauthorized
 from serve_app.backend import Backend
+from serve_app.request_log import current
 
 PRIORITY_HEADER = "Easel-Priority"
 Priority = Literal["high", "normal", "low"]
@@ -53,7 +54,8 @@ def key_required(backend: Backend) -> Callable[..., Awaitable[None]]:
         request.state.key = None
         keys = backend.settings().keys
         if keys and request.method not in PINGS:
-            request.state.key = _known(await _password(request) if bearer is None else bearer.credentials, keys)
+            key = _known(await _password(request) if bearer is None else bearer.credentials, keys)
+            request.state.key, current().caller = key, key.name
 
     return check
 

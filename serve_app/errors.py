@@ -33,6 +33,7 @@ from deployments.errors import (
     Unauthorized,
     Unavailable,
 )
+from serve_app.request_log import current
 
 # A class without a line of its own answers as its nearest ancestor.
 STATUSES: Mapping[type[EaselError], int] = {
@@ -169,6 +170,7 @@ def _answer(
 
 
 def _envelope(status: int, *, message: str, code: str, param: str | None) -> ErrorEnvelope:
+    current().error = code  # whatever the caller is told, the log tells too
     return ErrorEnvelope(error=ErrorDetail(message=message, type=_type_of(status), param=param, code=code))
 
 

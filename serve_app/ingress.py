@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 
+from deployments.logs import join_serves_log
 from serve_app.asgi import create_app
 from serve_app.service import Service
 
@@ -18,6 +19,7 @@ class Ingress:
     """One ingress replica."""
 
     def __init__(self, make_service: Callable[[], Service]) -> None:
+        join_serves_log()
         self._service = make_service()
         self._sweeping = asyncio.get_running_loop().create_task(self._service.sweep_pictures())
 

@@ -1,39 +1,47 @@
-"""What every request meets before its route: an id, an answer to the unforeseen, a size limit.
+"""What every request meets before its route: an id, a record in the log, an answer to the unforeseen, a size limit.
 
 Plain ASGI classes, so that nothing is buffered and cancellation passes through. `stack` fixes their order. Invariants:
-every HTTP response carries exactly one `x-request-id`; nothing a caller wrote
-reaches the log.
+every HTTP response carries exactly one `x-request-id`; nothing a caller wrote reaches the log, nor does the text of an
+error, which may quote it.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 from abc import ABC, abstractmethod
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.errors import EaselError
+from deployments.logs import without_text
+from serve_app.auth import PINGS
 from serve_app.errors import error_response
+from serve_app.request_log import recording
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
 SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+# Of templates: the routes that make pictures, and the one that shows them.
+LOGGED_ROUTES = ("/v1/images/", "/openai/v1/images/", "/api/v1/images/", "/sdapi/v1/txt2img", "/images/")
 
 
 def stack(max_body_bytes: int, *, behind_serve: bool) -> list[Middleware]:
     """All of them, outermost first: an unhandled error is answered, and logged, with the request's id.
 
-    `behind_serve`: Serve's proxy sends the id back, and logs each request, by itself. It takes any id from a client,
-    also one that is replaced here.
+    `behind_serve`: Serve's proxy sends the id back by itself. It takes any id from a client, also one that is replaced
+    here.
     """
     return [
         Middleware(RequestId, sends_it_back=not behind_serve),
+        Middleware(RequestLog),
         Middleware(UnhandledErrors),
         Middleware(BodyLimit, max_bytes=max_body_bytes),
     ]
@@ -79,8 +87,31 @@ class RequestId(HttpMiddleware):
         await self.app(scope, receive, send_with_id)
 
 
+class RequestLog(HttpMiddleware):
+    """Has the log told how each request for a picture ended, whatever the end; pings ask for none."""
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_at = time.monotonic()
+        status, bytes_sent, whole = None, 0, False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status, bytes_sent, whole
+            await send(message)
+            status = message.get("status", status)
+            bytes_sent += len(message.get("body", b""))
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        with recording(request_id(scope)) as record:
+            try:
+                await self.app(scope, receive, send_and_note)
+            finally:  # it may also be cancelled
+                record.route = getattr(scope.get("route"), "path", None)  # as the router has found
+                if record.route and record.route.startswith(LOGGED_ROUTES) and scope["method"] not in PINGS:
+                    record.ended(status, bytes_sent, whole=whole, seconds=time.monotonic() - started_at)
+
+
 class UnhandledErrors(HttpMiddleware):
-    """Answers what no handler knows with a plain 500 and keeps the traceback for the log.
+    """Answers what no handler knows with a plain 500 and keeps its place for the log.
 
     Starlette's own place for this lies outside all other middleware, where neither the id nor the log line is set.
     """
@@ -95,11 +126,14 @@ class UnhandledErrors(HttpMiddleware):
 
         try:
             await self.app(scope, receive, send_and_note)
-        except Exception:
-            logger.exception("Request %s failed", request_id(scope))
-            if response_started:
-                raise  # the server cuts the connection, so that a half answer is not taken for a whole one
-            answer = error_response(EaselError("The server failed on this request."), scope)
+        except ClientDisconnect:
+            return  # amid a request or an answer: there is nobody to tell
+        except Exception as error:
+            logger.error("Request %s failed:\n%s", request_id(scope), without_text(error))
+            failure = EaselError("The server failed on this request.")
+            answer = error_response(failure, scope)  # which notes it, sent or not
+            if response_started:  # the server cuts the connection, so that a half answer is not taken for a whole one
+                raise failure from None
             await answer(scope, receive, send)
 
 

@@ -37,6 +37,7 @@ from deployments.types import (
 )
 from serve_app.auth import Caller
 from serve_app.backend import Backend
+from serve_app.request_log import current
 from serve_app.routing import check_steps, output_size, require_capability, resolve
 
 Done = TypeVar("Done")
@@ -127,22 +128,29 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
             order=secrets.token_hex(8),
         ),
     )
+    current().accepted(model=route.name, size=(width, height), steps=order.steps, pictures=order.count)
     return Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first))
 
 
 async def complete(accepted: Accepted, backend: Backend) -> list[ImageResult]:
     """The pictures, in the order of their seeds. Raises the first EaselError of any; the others are then cancelled."""
     async with _running([backend.generate(accepted.route, request) for request in accepted.requests]) as all_results:
-        return await all_results
+        results = await all_results
+    for result in results:
+        current().made(result)
+    return results
 
 
 async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[int, Progress | ImageResult], None]:
     """What happens to each picture, with its index, as it happens, from when all are taken; otherwise as `complete`."""
+    current().streamed = True
     events: asyncio.Queue[tuple[int, Progress | ImageResult] | None] = asyncio.Queue()
 
     async def follow(index: int, request: ImageRequest) -> None:
         async with aclosing(backend.stream(accepted.route, request)) as told:
             async for event in told:
+                if isinstance(event, ImageResult):
+                    current().made(event)
                 events.put_nowait((index, event))
 
     async with _running([follow(*numbered) for numbered in enumerate(accepted.requests)]) as all_ends:

@@ -15,6 +15,7 @@ from fastapi import APIRouter
 from config.schema import IngressConfig, IngressSettings, ModelRoute, PoseRoute
 from deployments.errors import DeadlineExceeded, ModelUnavailable
 from deployments.imaging.decode import measure
+from deployments.logs import without_text
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
 from serve_app.backend import ModelState
 from serve_app.dispatch import Dispatcher
@@ -24,7 +25,7 @@ from serve_app.images.store import ImageStore
 from serve_app.images.sweeper import sweep_forever
 from serve_app.readiness import readiness
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -103,7 +104,7 @@ class Service:
         try:
             return await asyncio.to_thread(readiness, settings)
         except Exception as error:  # of Serve and Ray, which have no nearer class in common
-            logger.warning("The Serve controller does not answer", exc_info=True)
+            logger.warning("The Serve controller does not answer:\n%s", without_text(error))
             raise ModelUnavailable("The service cannot tell the state of its models now.") from error
 
     async def sweep_pictures(self) -> None:

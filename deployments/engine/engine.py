@@ -22,7 +22,6 @@ import logging
 import math
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +52,7 @@ from deployments.errors import (
     Overloaded,
     ReplicaLost,
 )
+from deployments.logs import without_text
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,8 @@ class DiffusionEngine:
                     self._admit()
                     self._step()
         except BaseException as error:  # of the device, or a mistake of ours: loud, and nobody is left waiting
-            logger.exception("The diffusion engine has died")
+            reason = error if is_of_the_device(error) else type(error).__name__  # torch's own words quote nobody
+            logger.error("The diffusion engine has died: %s\n%s", reason, without_text(error))
             self._busy_since = None
             self._die("The model's engine has failed.")
             if not isinstance(error, Exception):
@@ -372,8 +373,7 @@ def _as_easel_error(error: BaseException) -> EaselError:
         return error
     if is_out_of_memory(error):  # between module calls, where there is nothing to halve
         return _too_large_alone()
-    where = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("A request failed in the model: %s at\n%s", type(error).__name__, where)
+    logger.error("A request failed in the model:\n%s", without_text(error))
     return GenerationFailed(f"The model failed on this request ({type(error).__name__}).")
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,7 +40,6 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
     Raises ModelLoadError if weights cannot be had, ValueError if the configuration cannot work.
     """
     _keep_libraries_quiet()
-    started = time.monotonic()
     logger.info("Loading %s from %s", pipeline_class.__name__, config.weights.source)
     dtype = getattr(torch, config.dtype)
     components: dict[str, Any] = {}
@@ -63,7 +61,6 @@ def load_pipeline(pipeline_class: type[Pipeline], config: ModelConfig) -> Pipeli
             component.eval().requires_grad_(False)
     accelerate(pipeline, config.acceleration, device_of(config.device))
     pipeline.set_progress_bar_config(disable=True)
-    logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started)
     return pipeline
 
 

@@ -7,7 +7,7 @@ pause and are merged with those of other requests. It runs on the engine's threa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ StepListener: TypeAlias = "Callable[[int, int, Tensor | None], None]"
 class GenerationInputs:
     """One request with everything decided: presets resolved, picture and mask decoded to the output size."""
 
-    prompt: str
-    negative_prompt: str
+    prompt: str = field(repr=False)
+    negative_prompt: str = field(repr=False)
     width: int
     height: int
     seed: int

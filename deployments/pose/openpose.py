@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_SIDE = 768  # the network sees less; what comes after it works on every pixel
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 
 class OpenPoseDetector:

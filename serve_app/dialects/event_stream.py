@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from deployments.errors import EaselError
+from deployments.logs import without_text
 from serve_app.dialects.timings import ETA_HEADER, seconds
 from serve_app.errors import error_body
 
@@ -64,8 +65,8 @@ async def _encoded(first: Event, events: AsyncGenerator[Event, None]) -> AsyncGe
             yield _encode(event)
     except EaselError as error:
         yield _error(error)
-    except Exception:
-        logger.exception("A stream failed")
+    except Exception as error:
+        logger.error("A stream failed:\n%s", without_text(error))
         yield _error(EaselError("The server failed on this request."))
 
 

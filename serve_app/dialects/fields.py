@@ -89,6 +89,9 @@ class WireModel(BaseModel):
             return {name: value for name, value in values.items() if value is not None}
         return values
 
+    def __repr_args__(self) -> tuple[()]:
+        return ()  # what a person wrote is not for a log
+
     def ignored_parameters(self, useless: Collection[str] = ()) -> str:
         """The names of the fields that nothing was done with, fit for a header.
 

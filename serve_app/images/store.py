@@ -8,7 +8,8 @@ Invariants:
 - A picture appears whole or not at all. Locally it is written and synced under a temporary name, then renamed; object
   stores publish an upload when it is complete.
 - All methods block (call them in a thread) and may be called from several threads. Where the place behind the URL
-  fails, they raise StoreUnavailable, whose message holds no path; the cause is in the log.
+  fails, they raise StoreUnavailable, whose message holds no path; the kind of the cause is in the log, not its text,
+  which may hold an address with its password.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from deployments.errors import EaselError, NotFound, StoreUnavailable
+from deployments.logs import without_text
 
 CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg", "webp": "image/webp"}
 GRACE_SECONDS = 60  # covers clocks that differ between replicas and answers that are still being read
@@ -196,7 +198,7 @@ def _store_failures(action: str) -> Iterator[None]:
     except EaselError:
         raise
     except Exception as error:
-        _logger.warning("The image store failed to %s", action, exc_info=True)
+        _logger.warning("The image store failed to %s:\n%s", action, without_text(error))
         raise StoreUnavailable(
             "The image store does not answer; try again later.", retry_after_seconds=RETRY_AFTER_SECONDS
         ) from error

@@ -7,9 +7,10 @@ import io
 import pickle
 import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -89,10 +90,15 @@ class Toy:
         self.seen: list[GenerationInputs] = []
         self.configs: list[ModelConfig] = []
         self.failure: Exception | None = None
+        self.log_joined = False
         self.preview = torch.full((1, 3, 1, 2), 0.5)
         self._shared = share(self.network, "toy", {"forward": MergeRules()}, role=Role.DENOISES)
 
+    def join_serves_log(self) -> None:
+        self.log_joined = True
+
     def load(self, config: ModelConfig) -> Toy:
+        assert self.log_joined  # how it goes is told
         self.configs.append(config)
         return self
 
@@ -114,8 +120,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def toy() -> Toy:
-    return Toy()
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    toy = Toy()
+    monkeypatch.setattr(diffusion, "join_serves_log", toy.join_serves_log)
+    return toy
 
 
 @pytest.fixture(autouse=True)
@@ -352,11 +360,34 @@ async def test_errors_of_ours_pass_unchanged(model: Diffusion, toy: Toy) -> None
     assert (await model.statistics()).failed == 2
 
 
-async def test_other_errors_lose_their_text(model: Diffusion, toy: Toy) -> None:
-    toy.failure = ZeroDivisionError("otter")
+@pytest.mark.parametrize("where", ["the preparation", "the model", "the end"])
+async def test_other_errors_lose_their_text(
+    where: str, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise toy_error
+
+    toy_error = ZeroDivisionError("an otter")
+    if where == "the preparation":
+        monkeypatch.setattr(diffusion, "prepare", fail)
+    elif where == "the end":
+        monkeypatch.setattr(preparation, "encode", fail)
+    else:
+        toy.failure = toy_error
     with pytest.raises(GenerationFailed) as failed:
         await model.generate(request())
-    assert "otter" not in str(failed.value)
+    with pytest.raises(GenerationFailed) as failed_amid:
+        [event async for event in model.stream(request(seed=8))]
+    assert caplog.text.count("ZeroDivisionError") == 2
+    for each in (failed, failed_amid):  # as Serve logs it
+        assert "ZeroDivisionError" in str(each.value)
+        assert "otter" not in caplog.text + "".join(traceback.format_exception(each.value))
+
+
+async def test_what_an_error_of_ours_came_from_is_not_shown(model: Diffusion) -> None:
+    with pytest.raises(ImageRejected) as refused:
+        await model.generate(request(image=b"an otter"))
+    assert "PIL" not in "".join(traceback.format_exception(refused.value)).rpartition("ImageRejected")[0]
 
 
 async def test_a_failed_request_leaves_the_next_one_alone(model: Diffusion, toy: Toy) -> None:
@@ -716,7 +747,7 @@ class TestLoading:
         with pytest.raises(InvalidOutput):
             make(warm_up_sizes=["16x8"])
 
-    def test_fails_where_the_model_cannot_be_loaded(self) -> None:
+    def test_fails_where_the_model_cannot_be_loaded(self, toy: Toy) -> None:
         def fail(config: ModelConfig) -> Toy:
             raise OSError("no such weights")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -10,6 +12,7 @@ from pydantic import BaseModel
 from config import schema
 from deployments import errors
 from serve_app.dialects.block_entropy import GenerationBody
+from serve_app.request_log import Outcome, RequestRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = {page: (ROOT / "docs" / page).read_text() for page in ("api.md", "operating.md", "architecture.md")}
@@ -37,6 +40,14 @@ def test_every_error_code_is_documented() -> None:
 
 def test_every_field_of_a_request_is_documented() -> None:
     assert not {name for name in settings(GenerationBody) if f"`{name}" not in DOCS["api.md"]}
+
+
+def test_every_field_of_a_request_in_the_log_is_documented() -> None:
+    section = DOCS["operating.md"].split("\n## Logs\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    documented = {name.strip(" `") for row in rows for name in row.split(",")}
+    assert documented == {"event", *(field.name for field in dataclasses.fields(RequestRecord))}
+    assert not {outcome for outcome in get_args(Outcome) if f"`{outcome}`" not in section}
 
 
 def test_every_module_that_the_architecture_names_exists() -> None:

@@ -8,9 +8,10 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -20,7 +21,14 @@ from ray.serve import Application
 
 from config.schema import PoseEstimatorConfig
 from deployments import pose_estimator
-from deployments.errors import EaselError, ImageRejected, InvalidRequest, ModelUnavailable, TooLarge
+from deployments.errors import (
+    EaselError,
+    GenerationFailed,
+    ImageRejected,
+    InvalidRequest,
+    ModelUnavailable,
+    TooLarge,
+)
 from deployments.imaging import decode
 from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.skeleton import draw
@@ -57,11 +65,16 @@ class Toy:
         self.people: tuple[Person, ...] = (SOMEBODY,)
         self.seen: list[Image.Image] = []
         self.closed = False
+        self.log_joined = False
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
 
+    def join_serves_log(self) -> None:
+        self.log_joined = True
+
     def load(self, config: PoseEstimatorConfig) -> Toy:
+        assert self.log_joined  # how it goes is told
         self.config = config
         return self
 
@@ -84,6 +97,7 @@ def anyio_backend() -> str:
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     toy = Toy()
     monkeypatch.setattr(pose_estimator, "load_detector", toy.load)
+    monkeypatch.setattr(pose_estimator, "join_serves_log", toy.join_serves_log)
     return toy
 
 
@@ -171,6 +185,19 @@ class TestPhoto:
         with pytest.raises(ImageRejected) as refused:
             await estimator.draw(PoseSource(photo=b"GIF89a"), 64, 64)
         assert refused.value.param == "image"
+
+    async def test_that_breaks_the_detector_is_shown_nowhere(
+        self, estimator: PoseEstimator, toy: Toy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(_: object) -> NoReturn:
+            raise error
+
+        error = ZeroDivisionError("a person")
+        monkeypatch.setattr(toy, "detect", fail)
+        with pytest.raises(GenerationFailed) as failed:
+            await estimator.draw(PoseSource(photo=PHOTO), 64, 64)
+        assert "ZeroDivisionError" in caplog.text
+        assert "a person" not in caplog.text + "".join(traceback.format_exception(failed.value))
 
 
 class TestDrawing:
@@ -278,6 +305,7 @@ def test_the_detector_is_closed_with_the_replica(make: Callable[..., PoseEstimat
     assert toy.closed
 
 
+@pytest.mark.usefixtures("toy")
 def test_a_replica_whose_detector_does_not_load_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_config: PoseEstimatorConfig) -> None:
         raise RuntimeError("no weights")

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from ray.serve.config import AutoscalingConfig
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
-from config.files import Autoscaling, ConfigError, ServeFile, read_serve_file
+from config.files import Autoscaling, ConfigError, Logging, ServeFile, read_serve_file
 from deployments.autoscaling import backlog_policy
 
 FOLDER = Path(__file__).parents[3] / "config"
@@ -121,6 +121,11 @@ class TestShippedFile:
         ServeDeploySchema.model_validate(content)
         assert list(unknown_keys(ServeDeploySchema, content)) == []
 
+    def test_logs_each_request_once_and_for_machines_in_production(self, path: Path) -> None:
+        logging = LoggingConfig.model_validate(yaml.safe_load(path.read_bytes())["logging_config"])
+        assert (logging.encoding, logging.log_level) == ("JSON" if path.name == "serve.yaml" else "TEXT", "INFO")
+        assert not logging.enable_access_log
+
     def test_every_deployment_scales_by_numbers_that_ray_knows(self, path: Path) -> None:
         for application in yaml.safe_load(path.read_bytes())["applications"]:
             for deployment in application["deployments"]:
@@ -158,8 +163,9 @@ class TestShippedFile:
         assert set(prefixes.values()) == {None}
 
 
-def test_the_keys_of_autoscaling_are_those_that_ray_knows() -> None:
+def test_the_keys_of_autoscaling_and_logging_are_those_that_ray_knows() -> None:
     assert Autoscaling.model_fields.keys() == AutoscalingConfig.model_fields.keys()
+    assert Logging.model_fields.keys() == LoggingConfig.model_fields.keys()
 
 
 def test_the_strict_check_finds_what_ray_overlooks(content: dict[str, Any]) -> None:
@@ -287,6 +293,10 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "http_options no mapping": (lambda c: c.update(http_options=8000), "http_options: must be a mapping"),
     "port": (lambda c: c["http_options"].update(port="http"), "http_options.port: "),
     "host": (lambda c: c["http_options"].update(host=127), "http_options.host: "),
+    "logging": (
+        lambda c: c["logging_config"].update(encodng="JSON"),
+        "logging_config: unknown key 'encodng'; did you mean 'encoding'?",
+    ),
 }
 
 

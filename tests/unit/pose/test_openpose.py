@@ -139,7 +139,7 @@ def test_no_more_people_than_allowed(networks: Networks) -> None:
 def test_the_licence_is_told_and_the_weights_are_those_of_the_folder(
     networks: Networks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="ray.serve"):
+    with caplog.at_level(logging.WARNING):
         OpenPoseDetector(networks.config)
     assert "non-commercial use only" in caplog.text
     assert networks.files == [tmp_path / "body_pose_model.pth", tmp_path / "hand_pose_model.pth"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Message
 
-from serve_app.middleware import SANE_REQUEST_ID, BodyLimit, RequestId, UnhandledErrors, request_id, stack
+from deployments.errors import EaselError
+from serve_app.middleware import SANE_REQUEST_ID, BodyLimit, RequestId, RequestLog, UnhandledErrors, request_id, stack
 
 if TYPE_CHECKING:
     from tests.unit.serve_app.conftest import Refused
@@ -66,7 +68,7 @@ async def client(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
 
 def test_order_is_as_documented() -> None:
     classes: list[object] = [entry.cls for entry in stack(LIMIT, behind_serve=False)]
-    assert classes == [RequestId, UnhandledErrors, BodyLimit]
+    assert classes == [RequestId, RequestLog, UnhandledErrors, BodyLimit]
 
 
 @pytest.mark.parametrize("proposed", ["a", "req_123-ABC", "x" * 128, "!~"])
@@ -120,7 +122,9 @@ async def test_unhandled_error_is_answered_and_logged(
         response = await client.get("/breaks", headers={"x-request-id": "mine"})
     assert "secret" not in refused(response, 500, code="internal_error")
     assert "Request mine failed" in caplog.text
-    assert "RuntimeError: secret" in caplog.text
+    assert "in breaks\n" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text.replace('raise RuntimeError("secret")', "")
 
 
 async def test_error_after_the_start_of_an_answer_cuts_it(client: httpx.AsyncClient) -> None:
@@ -128,8 +132,9 @@ async def test_error_after_the_start_of_an_answer_cuts_it(client: httpx.AsyncCli
         Starlette(routes=[Route("/", breaks_halfway)], middleware=stack(LIMIT, behind_serve=False))
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://easel.test") as strict:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(EaselError) as raised:
             await strict.get("/")
+    assert "secret" not in "".join(traceback.format_exception(raised.value)).replace('RuntimeError("secret")', "")
 
 
 async def chunked(size: int) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -348,6 +349,7 @@ class TestStream:
     async def test_that_is_closed_early_closes_those_of_the_backend_and_is_no_error(
         self, backend: FakeBackend, caplog: pytest.LogCaptureFixture
     ) -> None:
+        caplog.set_level(logging.WARNING)
         backend.failing_seed = 99  # no picture is ever finished
         async with aclosing(stream(await accept(order(count=2), backend, "r", CALLER), backend)) as events:
             await anext(events)

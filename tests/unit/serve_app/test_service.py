@@ -260,7 +260,7 @@ class TestSettings:
     def test_without_keys_are_told_once_whenever_the_service_is_opened(
         self, service: Service, caplog: pytest.LogCaptureFixture
     ) -> None:
-        caplog.set_level(logging.INFO, "ray.serve")
+        caplog.set_level(logging.INFO)
         keys = {"keys": [{"name": "a", "sha256": "0" * 64}]}
         told = []
         for settings in (keys, {}, {"deadline_seconds": 9}, keys, {"keys": []}):
