@@ -163,7 +163,7 @@ class TestWhileTheStoreFails:
         await kept.put()
         await kept.keeper.check()
 
-    async def test_pictures_are_read_from_a_store_that_cannot_be_written(
+    async def test_pictures_are_read_from_a_store_that_cannot_be_written_which_says_nothing_of_writing(
         self, kept: Kept, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         name = await kept.put()
@@ -175,6 +175,7 @@ class TestWhileTheStoreFails:
         monkeypatch.setattr(kept.files, "pipe_file", full)
         await kept.refusal()
         assert await kept.keeper.get(name) == b"picture"
+        await kept.refusal()
 
     async def test_it_is_told_once_and_so_is_its_end(self, kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
         kept.unknown()
@@ -254,9 +255,11 @@ class TestAtTheStart:
         keeper = Keeper(store, SHORT, clock)
         keeper.open()
         assert [record.levelname for record in caplog.records if record.name == keeper_module.__name__] == ["ERROR"]
+        looked = len(files.calls)
         for ask in (keeper.check, keeper.signer):
             with pytest.raises(StoreUnavailable):
                 await ask()
+        assert len(files.calls) == looked
         keeper._threads._seconds = keeper._seconds = LONG
         files.failure = None
         files.answers.set()

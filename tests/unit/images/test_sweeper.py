@@ -68,6 +68,7 @@ async def test_it_sweeps_again_and_again_in_a_thread_with_the_time_of_day() -> N
 
     assert all(abs(moment - time.time()) < 60 for moment in store.times)
     assert threading.current_thread() not in store.threads
+    assert all(thread.daemon for thread in store.threads)  # one that hangs keeps no process from ending
 
 
 async def test_it_logs_only_what_it_deleted(caplog: pytest.LogCaptureFixture) -> None:

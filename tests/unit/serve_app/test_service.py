@@ -241,7 +241,7 @@ async def test_a_store_that_is_full_keeps_no_replica_from_starting_and_is_found_
 
 
 async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
-    make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = threading.Event()
     service = make(timeout_seconds=0.02)
@@ -260,6 +260,7 @@ async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
         released.set()
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "image_store_unavailable"
+    assert caplog.text.count("does not answer within 0.02 seconds") == 2
 
 
 def test_a_store_of_an_unknown_kind_is_found_at_the_start(make: Callable[..., Service]) -> None:
