@@ -52,7 +52,7 @@ _creating_secret = threading.Lock()
 
 
 class StoreRefused(StoreUnavailable):
-    """It answers, and has no such folder or bucket, or lets us not write there: only a person can mend that."""
+    """It answers, and has no such folder or bucket, or does not let us write there: only a person can mend that."""
 
 
 class ImageStore:
@@ -143,7 +143,7 @@ class ImageStore:
                 secret = self._read(_SIGNING_FILE)
             if len(secret) != _SIGNING_BYTES:
                 _logger.error("The signing secret in the store is damaged; delete it, and all links become invalid")
-                raise ValueError
+                raise StoreRefused("The image store's signing secret is damaged.")
         return secret
 
     def check_writable(self) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import anyio
@@ -52,13 +53,14 @@ class LimitedThreads:
 
 
 def in_thread(work: Callable[[], Answer]) -> Future[Answer]:
-    """Starts `work` in a thread of its own, which may outlive whoever waits for it."""
+    """Starts `work` in a thread of its own, which may outlive whoever waits for it, with the caller's contextvars."""
     call: Future[Answer] = Future()
     call.set_running_or_notify_cancel()  # it cannot be cancelled
+    context = copy_context()
 
     def run() -> None:
         try:
-            answer = work()
+            answer = context.run(work)
         except BaseException as error:
             call.set_exception(error)
         else:

@@ -318,7 +318,7 @@ def test_a_lost_race_leaves_no_temporary_file(folder: Path, monkeypatch: pytest.
 def test_a_damaged_secret_is_never_used(folder: Path) -> None:
     folder.mkdir()
     (folder / "signing-secret").touch()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreRefused):
         ImageStore(str(folder)).secret()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -59,6 +60,12 @@ async def test_an_answer_and_an_error_come_from_another_thread() -> None:
     assert await threads.run(threading.current_thread) is not threading.current_thread()
     with pytest.raises(ZeroDivisionError):
         await threads.run(lambda: 1 // 0)
+
+
+async def test_a_call_knows_what_its_caller_knows() -> None:
+    request: ContextVar[str] = ContextVar("request")
+    request.set("mine-7")
+    assert await LimitedThreads(PLACES, LONG).run(request.get) == "mine-7"
 
 
 async def test_no_more_run_at_once_than_there_are_places() -> None:
