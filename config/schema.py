@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 Family = Literal["sdxl", "sdxl-pose", "flux-schnell", "flux-fill"]
 SchedulerName = Literal["default", "ddim", "dpm++", "euler", "euler_ancestral", "unipc"]
@@ -341,6 +341,12 @@ class ImageStoreConfig(Strict):
     )
     lifetime_seconds: PositiveInt = Field(default=3600, description="How long a link answers.")
     sweep_seconds: PositiveFloat = Field(default=300.0, description="How often expired pictures are deleted.")
+    timeout_seconds: PositiveFloat = Field(
+        default=5.0, description="How long keeping or reading a picture may take before the store counts as failing."
+    )
+    least_free_bytes: NonNegativeInt = Field(
+        default=256 * 2**20, description="On the disk of a local folder: pictures that would leave less are not kept."
+    )
 
 
 class IngressConfig(Strict):

@@ -53,6 +53,9 @@ class Backend(Protocol):
     async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
         """Width and height of an uploaded picture as it is seen; `ImageRejected` or `TooLarge` name `param`."""
 
+    async def check_links(self) -> None:
+        """`StoreUnavailable` where `keep` is known to fail now: asked before a picture that is to be kept is made."""
+
     async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         """Stores the picture; its absolute signed URL under `base_url`, or `StoreUnavailable`."""
 

@@ -57,7 +57,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     413: "The body, a picture or the prompt is too large.",
     415: "A picture is not a readable PNG, JPEG or WebP.",
     500: "The model ran and failed.",
-    503: "The server is full or the model is loading; `Retry-After` says for how many seconds.",
+    503: "The server is full, the model is loading or no links can be made; `Retry-After` says for how many seconds.",
     504: "There was no answer within the time that the service allows.",
 }
 DEFAULT_RETRY_SECONDS = 5.0

@@ -19,8 +19,8 @@ from deployments.logs import without_text
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
 from serve_app.backend import ModelState
 from serve_app.dispatch import Dispatcher
+from serve_app.images.keeper import Keeper
 from serve_app.images.routes import create_router, link
-from serve_app.images.signing import LinkSigner
 from serve_app.images.store import ImageStore
 from serve_app.images.sweeper import sweep_forever
 from serve_app.readiness import readiness
@@ -29,19 +29,22 @@ logger = logging.getLogger(__name__)
 
 
 class Service:
-    """See serve_app.backend.Backend. Touches the image store once when made, so that a wrong one is found at start."""
+    """See serve_app.backend.Backend.
+
+    Looks at the image store once when made, so that a wrong one is found at start (`Keeper.open`).
+    """
 
     def __init__(self, config: IngressConfig) -> None:
         self._config = config
         self._settings: IngressSettings | None = None
         self._dispatcher = Dispatcher()
-        self._store = ImageStore(config.images.url)
-        self._store.check_writable()
-        self._signer = LinkSigner(self._store.secret())
+        self._store = ImageStore(config.images.url, config.images.least_free_bytes)
+        self._keeper = Keeper(self._store, config.images.timeout_seconds)
+        self._keeper.open()
 
     @property
     def images_router(self) -> APIRouter:
-        return create_router(self._store, self._signer)
+        return create_router(self._keeper)
 
     @property
     def max_body_bytes(self) -> int:
@@ -80,10 +83,14 @@ class Service:
     async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
         return await asyncio.to_thread(measure, picture, param=param)
 
+    async def check_links(self) -> None:
+        await self._keeper.check()
+
     async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         expires = math.ceil(time.time()) + self._config.images.lifetime_seconds
-        name = await asyncio.to_thread(self._store.put, picture, output_format, expires)
-        return link(self._signer, base_url, name, expires)
+        signer = await self._keeper.signer()
+        name = await self._keeper.put(picture, output_format, expires)
+        return link(signer, base_url, name, expires)
 
     @asynccontextmanager
     async def _told_if_not_ready(self, name: str) -> AsyncIterator[None]:

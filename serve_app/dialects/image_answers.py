@@ -13,6 +13,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from deployments.errors import StoreUnavailable
 from deployments.types import MAX_SEED, ImageResult, OutputFormat, Progress, Skeleton
 from serve_app.auth import Caller
 from serve_app.backend import Backend
@@ -38,7 +39,8 @@ class Picture(BaseModel):
 
     url: str = Field(
         default="",
-        description="Answers for 60 minutes (unless the service is set otherwise), without a key.",
+        description="Answers for 60 minutes (unless the service is set otherwise), without a key. Where base64 is "
+        "delivered too it may be missing: no link could be made.",
         examples=["https://easel.example/images/4f1c.png?expires=1589481978&signature=9a2b"],
     )
     url_image: str = Field(default="", description="With a pose: the picture, as `url`.")
@@ -138,6 +140,7 @@ async def answer(
 ) -> Any:
     """An ImagesAnswer, or an EventStream where `stream` is asked for. Raises an EaselError."""
     order = body.to_order()
+    delivery = await _possible(body, backend)
     accepted = await accept(order, backend, request_id(request.scope), caller)
     headers = {}
     if ignored := body.ignored_parameters((*accepted.useless, *_useless_here(body))):
@@ -148,7 +151,7 @@ async def answer(
     response.headers.update(headers | timings(results))
     return ImagesAnswer(
         created=int(time.time()),
-        data=await _delivered(results, accepted, body.delivery, backend, base_url(backend, request)),
+        data=await _delivered(results, accepted, delivery, backend, base_url(backend, request)),
         usage=_usage(accepted, len(results)),
         **_described(body, accepted),
     )
@@ -194,7 +197,38 @@ def _progress(index: int, event: Progress) -> Comment:
     return Comment(f"picture {index}: {done}{left}", event.seconds_left)
 
 
+async def _possible(body: ImageBody, backend: Backend) -> frozenset[ResponseFormat]:
+    """The forms to deliver; StoreUnavailable where only links are wanted and none can be made now.
+
+    Asked before the work, since what cannot be delivered would be made for nothing. A stream delivers no links.
+    """
+    if "url" in body.delivery and not body.stream:
+        try:
+            await backend.check_links()
+        except StoreUnavailable:
+            if "b64_json" not in body.delivery:
+                raise
+            return frozenset(["b64_json"])
+    return body.delivery
+
+
 async def _delivered(
+    results: Sequence[ImageResult],
+    accepted: Accepted,
+    delivery: frozenset[ResponseFormat],
+    backend: Backend,
+    address: str,
+) -> list[Picture]:
+    """In all forms of `delivery`, or in base64 alone where a link could not be made and base64 is one of them."""
+    try:
+        return await _pictures(results, accepted, delivery, backend, address)
+    except StoreUnavailable:
+        if "b64_json" not in delivery:
+            raise
+        return await _pictures(results, accepted, frozenset(["b64_json"]), backend, address)
+
+
+async def _pictures(
     results: Sequence[ImageResult],
     accepted: Accepted,
     delivery: frozenset[ResponseFormat],

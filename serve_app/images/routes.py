@@ -1,12 +1,11 @@
 """Serves stored pictures by signed link: GET and HEAD /images/{name}, which need no key.
 
-Invariants: nothing is read before the link is verified; no cache may keep a picture longer than its link answers; a
+Invariants: no picture is read before its link is verified; no cache may keep a picture longer than its link answers; a
 picture opened in a browser runs nothing. Errors leave as EaselError for the application's handler.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +13,9 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Response
 
+from serve_app.images.keeper import Keeper
 from serve_app.images.signing import LinkSigner
-from serve_app.images.store import CONTENT_TYPES, ImageStore
+from serve_app.images.store import CONTENT_TYPES
 
 _PICTURE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -27,16 +27,16 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_router(store: ImageStore, signer: LinkSigner, clock: Callable[[], float] = time.time) -> APIRouter:
-    """The picture routes over `store`; `clock` tells unix seconds."""
+def create_router(keeper: Keeper, clock: Callable[[], float] = time.time) -> APIRouter:
+    """The picture routes over `keeper`; `clock` tells unix seconds."""
     router = APIRouter(tags=["images"])
 
     @router.head("/images/{name}", include_in_schema=False)
     @router.get("/images/{name}", response_class=Response, responses=_RESPONSES)
     async def stored_picture(name: str, expires: str = "", signature: str = "") -> Response:
         """The picture that a link of an earlier answer names. Links answer for a limited time and need no key."""
-        signer.verify(name, expires, signature, now=clock())
-        picture = await asyncio.to_thread(store.get, name)
+        (await keeper.signer()).verify(name, expires, signature, now=clock())
+        picture = await keeper.get(name)
         remaining = max(0, int(int(expires) - clock()))
         return Response(
             content=picture,  # which the server leaves out where the method is HEAD

@@ -7,17 +7,20 @@ Invariants:
   read: neither `..`, NUL nor a symbolic link leads out of the folder.
 - A picture appears whole or not at all. Locally it is written and synced under a temporary name, then renamed; object
   stores publish an upload when it is complete.
+- A local disk is never filled to the last byte: others live on it too.
 - All methods block (call them in a thread) and may be called from several threads. Where the place behind the URL
-  fails, they raise StoreUnavailable, whose message holds no path; the kind of the cause is in the log, not its text,
-  which may hold an address with its password.
+  fails, they raise StoreUnavailable. What the clients of stores write may hold credentials and the names of pictures,
+  so neither that error nor the log repeats it: they name the kind of the failure.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import secrets
+import shutil
 import stat
 import threading
 import time
@@ -40,21 +43,29 @@ _SIGNING_FILE = "signing-secret"
 _SIGNING_BYTES = 32
 _SIGNING_MINIMUM_LENGTH = 16
 _TEMPORARY = "partial"
+_PROBE = bytes(4096)  # an empty file would have room on a full disk
 _EXTENSIONS = "|".join([*CONTENT_TYPES, _TEMPORARY])
 _NAME = re.compile(rf"(?P<expires>[0-9]{{1,12}})-[0-9a-f]{{32}}\.(?P<extension>{_EXTENSIONS})")
+_REFUSALS = (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 _logger = logging.getLogger(__name__)
 # fsspec's memory file system looks and then writes, which is exclusive only if one thread at a time does it.
 _creating_secret = threading.Lock()
 
 
+class StoreRefused(StoreUnavailable):
+    """It answers, and has no such folder or bucket, or does not let us write there: only a person can mend that."""
+
+
 class ImageStore:
     """The pictures below one fsspec URL, as `~/pictures`, `s3://bucket/prefix` or `memory://pictures`.
 
-    Raises ValueError or ImportError where fsspec does not know the URL's protocol or lacks the package for it.
+    `least_free_bytes` are left free on the disk of a local folder. Raises ValueError or ImportError where fsspec does
+    not know the URL's protocol or lacks the package for it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, least_free_bytes: int = 0) -> None:
         self._files, self._folder = url_to_fs(url)
+        self._least_free_bytes = least_free_bytes
         self._is_local = isinstance(self._files, LocalFileSystem)
 
     def put(self, picture: bytes, extension: str, expires: int) -> str:
@@ -132,12 +143,13 @@ class ImageStore:
                     self._create_exclusively(_SIGNING_FILE, secrets.token_bytes(_SIGNING_BYTES))
                 secret = self._read(_SIGNING_FILE)
             if len(secret) != _SIGNING_BYTES:
-                raise OSError("the signing secret in the store is damaged; delete it, and all links become invalid")
+                _logger.error("The signing secret in the store is damaged; delete it, and all links become invalid")
+                raise StoreRefused("The image store's signing secret is damaged.")
         return secret
 
     def check_writable(self) -> None:
         """Raise StoreUnavailable unless a picture can be written and deleted now."""
-        probe = self.put(b"", "png", expires=int(time.time()))
+        probe = self.put(_PROBE, "png", expires=int(time.time()))
         with _store_failures("delete a picture"):
             self._files.rm_file(self._path(probe))
 
@@ -166,6 +178,8 @@ class ImageStore:
         temporary folder, from where a rename is a copy if that is another disk.
         """
         self._files.makedirs(self._folder, exist_ok=True)
+        if shutil.disk_usage(self._folder).free < self._least_free_bytes + len(content):
+            raise OSError(errno.ENOSPC, "less would be free than is to be left")
         path = self._path(_new_name(expires, _TEMPORARY))
         try:
             with open(path, "xb", opener=partial(os.open, mode=0o600)) as file:
@@ -189,7 +203,7 @@ def _is_picture(name: str) -> bool:
 
 @contextmanager
 def _store_failures(action: str) -> Iterator[None]:
-    """Turn whatever a file system raises into StoreUnavailable.
+    """Turn whatever a file system raises into StoreUnavailable, or StoreRefused where no time will mend it.
 
     Catches Exception, since those of botocore, aiohttp and other clients have no nearer class in common.
     """
@@ -199,6 +213,8 @@ def _store_failures(action: str) -> Iterator[None]:
         raise
     except Exception as error:
         _logger.warning("The image store failed to %s:\n%s", action, without_text(error))
-        raise StoreUnavailable(
-            "The image store does not answer; try again later.", retry_after_seconds=RETRY_AFTER_SECONDS
-        ) from error
+        failure, does = StoreUnavailable, "does not answer"
+        if isinstance(error, _REFUSALS):
+            failure, does = StoreRefused, "refuses"
+        # Without its cause, whose text would be in the log wherever the error is logged with its traceback.
+        raise failure(f"The image store {does}; try again later.", retry_after_seconds=RETRY_AFTER_SECONDS) from None

@@ -683,7 +683,7 @@ class TestHealth:
             await other
         with pytest.raises(ReplicaLost):
             await model.generate(request())
-        assert left == ["left"]
+        await until(lambda: left == ["left"])
 
     async def test_a_dead_replica_is_not_quick_to_refuse(
         self, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch
@@ -711,7 +711,7 @@ class TestHealth:
         monkeypatch.setattr(model._engine, "_schedule", lambda: 1 / 0)
         with pytest.raises(ModelUnavailable):
             await model.generate(request())
-        assert left == ["left"]
+        await until(lambda: left == ["left"])
         with pytest.raises(ModelUnavailable):
             await model.check_health()
 

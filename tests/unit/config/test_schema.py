@@ -168,6 +168,7 @@ def test_an_ingress_without_models_is_refused() -> None:
         (ModelSettings, "watchdog_seconds"),
         (IngressSettings, "deadline_seconds"),
         (ImageStoreConfig, "sweep_seconds"),
+        (ImageStoreConfig, "timeout_seconds"),
     ],
 )
 def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, number: float | str) -> None:
@@ -222,6 +223,8 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
         (ImageStoreConfig, "url", ["memory://x"], [""]),
         (ImageStoreConfig, "lifetime_seconds", [1], [0, 0.5]),
         (ImageStoreConfig, "sweep_seconds", [0.5], [0]),
+        (ImageStoreConfig, "timeout_seconds", [0.5], [0]),
+        (ImageStoreConfig, "least_free_bytes", [0], [-1, 0.5]),
         (IngressConfig, "max_body_bytes", [1], [0]),
         (Weights, "source", ["x"], [""]),
     ],

@@ -13,22 +13,29 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from deployments.errors import EaselError, Expired, Forbidden, NotFound, StoreUnavailable
+from serve_app.images.keeper import Keeper
 from serve_app.images.routes import create_router, link
 from serve_app.images.signing import LinkSigner
-from serve_app.images.store import ImageStore
+from serve_app.images.store import SIGNING_VARIABLE, ImageStore
 
 pytestmark = pytest.mark.anyio
 
 BASE = "http://easel.test"
 PICTURE = b"RIFF0000WEBP" + bytes(500)
 EXPIRES = 5000
-SIGNER = LinkSigner(b"a secret of this test alone")
+SECRET = "a secret of this test alone"
+SIGNER = LinkSigner(SECRET.encode())
 STATUS = {Forbidden: 403, NotFound: 404, Expired: 410, StoreUnavailable: 503}
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SIGNING_VARIABLE, SECRET)
 
 
 class Service:
@@ -38,7 +45,7 @@ class Service:
         self.now = 4000.0
         self.store = ImageStore(f"memory://{uuid.uuid4().hex}")
         self.application = FastAPI()
-        self.application.include_router(create_router(self.store, SIGNER, clock=lambda: self.now))
+        self.application.include_router(create_router(Keeper(self.store, 30), clock=lambda: self.now))
 
         @self.application.exception_handler(EaselError)
         async def answer(_: Request, error: EaselError) -> JSONResponse:

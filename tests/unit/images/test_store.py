@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import NotFound, StoreUnavailable
 from serve_app.images import store as store_module
-from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE, ImageStore
+from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE, ImageStore, StoreRefused
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 EXPIRES = 2_000_000_000
@@ -317,7 +318,7 @@ def test_a_lost_race_leaves_no_temporary_file(folder: Path, monkeypatch: pytest.
 def test_a_damaged_secret_is_never_used(folder: Path) -> None:
     folder.mkdir()
     (folder / "signing-secret").touch()
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreRefused):
         ImageStore(str(folder)).secret()
 
 
@@ -339,6 +340,89 @@ def test_check_writable_leaves_nothing(folder: Path) -> None:
     ImageStore(str(folder)).check_writable()
 
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def disk(folder: Path) -> Iterator[Path]:
+    """A folder that is a disk of a MiB, with room for eight files, itself included."""
+    folder.mkdir()
+    options = "size=1m,nr_inodes=8"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=False, stderr=subprocess.DEVNULL
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_unavailable_before_and_while_pictures_are_kept(disk: Path) -> None:
+    store = ImageStore(str(disk))
+    name = store.put(bytes(600_000), "png", EXPIRES)
+    with pytest.raises(StoreUnavailable):
+        store.put(bytes(600_000), "png", EXPIRES)
+    store.check_writable()
+    (disk / "others").write_bytes(bytes(shutil.disk_usage(disk).free))
+    with pytest.raises(StoreUnavailable):
+        store.check_writable()
+    assert {path.name for path in disk.iterdir()} == {name, "others"}
+    assert store.get(name) == bytes(600_000)
+    (disk / "others").unlink()
+    store.check_writable()
+
+
+def test_a_disk_without_room_for_another_file_is_unavailable(disk: Path) -> None:
+    store = ImageStore(str(disk))
+    names = {store.put(b"", "png", EXPIRES) for _ in range(7)}
+    for operation in ("put", "check_writable"):
+        with pytest.raises(StoreUnavailable):
+            OPERATIONS[operation](store)
+    assert {path.name for path in disk.iterdir()} == names
+
+
+def test_what_is_to_be_left_free_is_left_free(disk: Path) -> None:
+    free = shutil.disk_usage(disk).free
+    store = ImageStore(str(disk), least_free_bytes=free - 8192)
+    name = store.put(bytes(4096), "png", EXPIRES)
+    with pytest.raises(StoreUnavailable):
+        store.put(bytes(4097), "png", EXPIRES)
+    store.check_writable()
+    store.put(bytes(4096), "png", EXPIRES)
+    with pytest.raises(StoreUnavailable):
+        store.check_writable()
+    assert len(list(disk.iterdir())) == 2
+    assert store.get(name) == bytes(4096)
+
+
+def test_what_is_left_free_is_of_local_folders_alone() -> None:
+    store = ImageStore(f"memory://{uuid.uuid4().hex}", least_free_bytes=2**60)
+    store.check_writable()
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_refusal"),
+    [
+        (PermissionError, True),
+        (FileNotFoundError, True),
+        (NotADirectoryError, True),
+        (FileExistsError, True),
+        (ConnectionError, False),
+        (TimeoutError, False),
+        (OSError, False),
+        (Exception, False),
+    ],
+)
+def test_what_only_a_person_can_mend_is_told_from_what_time_may(
+    failure: type[Exception], is_refusal: bool, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(store._files, "rm_file", fail)
+    with pytest.raises(StoreUnavailable) as caught:
+        store.check_writable()
+    assert isinstance(caught.value, StoreRefused) == is_refusal
+    assert caught.value.code == "image_store_unavailable"
 
 
 OPERATIONS: dict[str, Callable[[ImageStore], object]] = {
@@ -386,7 +470,7 @@ def test_errors_of_any_client_library_are_unavailable(operation: str, monkeypatc
     _assert_unavailable(OPERATIONS[operation], store, "bucket")
 
 
-def test_the_kind_of_the_cause_is_logged(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_kind_of_the_cause_is_logged_without_a_path(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.touch()
     with pytest.raises(StoreUnavailable):
         ImageStore(str(folder)).put(PICTURE, "png", EXPIRES)
@@ -395,6 +479,7 @@ def test_the_kind_of_the_cause_is_logged(folder: Path, caplog: pytest.LogCapture
     assert record.name == store_module.__name__
     assert record.getMessage().endswith("FileExistsError (EEXIST)")
     assert str(folder) not in caplog.text
+    assert record.exc_info is None
 
 
 def test_an_unknown_protocol_is_said_at_once() -> None:

@@ -15,6 +15,7 @@ import pytest
 from deployments.errors import StoreUnavailable
 from serve_app.images.store import ImageStore
 from serve_app.images.sweeper import sweep_forever
+from tests.unit.images.faults import faulty_store
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +68,7 @@ async def test_it_sweeps_again_and_again_in_a_thread_with_the_time_of_day() -> N
 
     assert all(abs(moment - time.time()) < 60 for moment in store.times)
     assert threading.current_thread() not in store.threads
+    assert all(thread.daemon for thread in store.threads)  # one that hangs keeps no process from ending
 
 
 async def test_it_logs_only_what_it_deleted(caplog: pytest.LogCaptureFixture) -> None:
@@ -94,6 +96,23 @@ async def test_it_waits_for_its_interval() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_sweep_that_hangs_has_no_second_beside_it_and_can_be_left() -> None:
+    store, files = faulty_store()
+    files.answers.clear()
+    task = asyncio.create_task(sweep_forever(store, 0.001))
+    try:
+        with anyio.fail_after(10):
+            while not files.calls:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        assert files.calls == ["list"]
+        task.cancel()
+        with anyio.fail_after(10), pytest.raises(asyncio.CancelledError):
+            await task
+    finally:
+        files.answers.set()
 
 
 async def test_it_deletes_from_a_real_store() -> None:

@@ -61,7 +61,8 @@ class FakeBackend:
         self.people: tuple[Person, ...] = (Person(body=((0.5, 0.25), *[None] * 17)),)
         self.closed_streams = 0
         self.failure: Exception | None = None
-        self.store_failure: Exception | None = None
+        self.store_failure: Exception | None = None  # when pictures are kept
+        self.links_refusal: Exception | None = None  # before they are made
         self.pose_failure: Exception | None = None
         self.refusal: Exception | None = None  # of a stream, before its first step
         self.durations: dict[int, tuple[float, float]] = {}  # of waiting and making the picture of a seed
@@ -128,6 +129,10 @@ class FakeBackend:
 
     async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
         return measure(picture, param=param)
+
+    async def check_links(self) -> None:
+        if self.links_refusal:
+            raise self.links_refusal
 
     async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         if self.store_failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +23,7 @@ from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, S
 from serve_app import errors
 from serve_app import service as service_module
 from serve_app.backend import ModelState
-from serve_app.images import routes
+from serve_app.images import breaker, routes
 from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE
 from serve_app.service import Service
 from tests.unit.serve_app.samples import photo
@@ -201,25 +202,65 @@ async def test_the_event_loop_is_free_while_a_picture_is_kept(
     assert turns > 3
 
 
-async def test_a_store_that_fails_later_is_told(service: Service, tmp_path: Path) -> None:
+async def test_a_store_that_fails_later_is_told_also_before_the_next_picture(service: Service, tmp_path: Path) -> None:
+    await service.check_links()
     folder = tmp_path / "pictures"
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
     folder.touch()
-    with pytest.raises(StoreUnavailable):
-        await service.keep(b"picture", "png", BASE)
+    for refused in (service.keep(b"picture", "png", BASE), service.check_links()):
+        with pytest.raises(StoreUnavailable):
+            await refused
 
 
 @pytest.mark.parametrize("secret", [None, "the secret is not in the store"])
-def test_a_store_that_cannot_be_written_is_found_at_the_start(
+def test_a_folder_that_cannot_be_one_is_found_at_the_start(
     secret: str | None, make: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if secret is not None:
         monkeypatch.setenv(SIGNING_VARIABLE, secret)
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnavailable, match="The image store does not answer"):
+    with pytest.raises(StoreUnavailable, match="The image store refuses"):
         make(url=str(tmp_path / "file" / "pictures"))
+
+
+async def test_a_store_that_is_full_keeps_no_replica_from_starting_and_is_found_later(
+    make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(breaker, "LONGEST_WAIT_SECONDS", 0.0)
+    service = make(least_free_bytes=5000)
+    for refused in (service.check_links(), service.keep(b"picture", "png", BASE)):
+        with pytest.raises(StoreUnavailable):
+            await refused
+    full = full._replace(free=10_000)
+    await service.check_links()
+    await service.keep(b"picture", "png", BASE)
+
+
+async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
+    make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    released = threading.Event()
+    service = make(timeout_seconds=0.02)
+    url = httpx.URL(await make().keep(b"picture", "png", BASE))
+    monkeypatch.setattr(service._store, "put", lambda *_: released.wait())
+    monkeypatch.setattr(service._store, "get", lambda *_: released.wait())
+    app = FastAPI()
+    errors.install(app)
+    app.include_router(service.images_router)
+    try:
+        with pytest.raises(StoreUnavailable):
+            await service.keep(b"picture", "png", BASE)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            response = await client.get(url)
+    finally:
+        released.set()
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "image_store_unavailable"
+    assert caplog.text.count("does not answer within 0.02 seconds") == 2
 
 
 def test_a_store_of_an_unknown_kind_is_found_at_the_start(make: Callable[..., Service]) -> None:

@@ -99,7 +99,63 @@ async def test_usage_counts_the_given_picture(body: dict[str, Any], client: http
     }
 
 
-async def test_a_store_that_fails_is_told(client: httpx.AsyncClient, backend: FakeBackend, refused: Refused) -> None:
-    backend.store_failure = StoreUnavailable("The image store does not answer.")
-    refused(await client.post(BLOCK_ENTROPY, json=posed()), 503, code="image_store_unavailable")
-    assert (await client.post(BLOCK_ENTROPY, json=posed(response_format="b64_json"))).status_code == 200
+OUT = StoreUnavailable("The image store does not answer.", retry_after_seconds=7)
+
+
+class TestWithoutLinks:
+    """No picture can be kept; known before the pictures are made, or only when they are."""
+
+    @pytest.mark.parametrize("when", ["links_refusal", "store_failure"])
+    @pytest.mark.parametrize(("url", "fields"), [(BLOCK_ENTROPY, {}), (OPENAI, {"response_format": "url"})])
+    async def test_pictures_by_link_are_refused_before_the_work_if_it_is_known(
+        self,
+        when: str,
+        url: str,
+        fields: dict[str, Any],
+        client: httpx.AsyncClient,
+        backend: FakeBackend,
+        refused: Refused,
+    ) -> None:
+        setattr(backend, when, OUT)
+        response = await client.post(url, json=posed(**fields))
+        refused(response, 503, code="image_store_unavailable")
+        assert response.headers["Retry-After"] == "7"
+        worked = when == "store_failure"
+        assert (len(backend.poses), len(backend.requests)) == (worked, worked)
+
+    @pytest.mark.parametrize("when", ["links_refusal", "store_failure"])
+    async def test_of_both_forms_base64_is_left(
+        self, when: str, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        setattr(backend, when, OUT)
+        data = (await client.post(OPENAI, json=posed(n=2))).json()["data"]
+        assert [item.keys() for item in data] == [
+            {"b64_json", "b64_json_pose", "keypoints", "seed", "revised_prompt"}
+        ] * 2
+
+    async def test_an_answer_has_all_its_links_or_none(self, client: httpx.AsyncClient, backend: FakeBackend) -> None:
+        keep = backend.keep
+
+        async def keep_two(*arguments: Any) -> str:
+            if len(backend.kept) == 2:
+                backend.store_failure = OUT
+            return await keep(*arguments)
+
+        backend.keep = keep_two  # type: ignore[method-assign]
+        data = (await client.post(OPENAI, json=posed(n=3))).json()["data"]
+        assert len(backend.kept) == 2
+        assert all("b64_json" in item and not item.keys() & {"url", "url_image", "url_pose"} for item in data)
+
+    @pytest.mark.parametrize("url", [BLOCK_ENTROPY, OPENAI])
+    @pytest.mark.parametrize("fields", [{"response_format": "b64_json"}, {"stream": True}])
+    async def test_what_needs_none_is_answered_and_nothing_is_asked(
+        self, url: str, fields: dict[str, Any], client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        backend.links_refusal = backend.store_failure = AssertionError("the store is of no matter")
+        assert (await client.post(url, json=posed(**fields))).status_code == 200
+
+    async def test_other_errors_are_not_taken_for_a_missing_link(
+        self, client: httpx.AsyncClient, backend: FakeBackend, refused: Refused
+    ) -> None:
+        backend.store_failure = ZeroDivisionError()
+        refused(await client.post(OPENAI, json=posed()), 500, code="internal_error")
