@@ -131,6 +131,8 @@ class FakeService:
             replicas = found["deployments"][wanted["name"]]["replicas"]
             if [replica["state"] for replica in replicas] != ["RUNNING"] * wanted["num_replicas"]:
                 return False
+            if len(self.replicas(application["name"])) != wanted["num_replicas"]:  # Serve may not know it yet
+                return False
         return True
 
     def stop(self) -> None:
