@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
-from config.files import Autoscaling, ConfigError, ServeFile, read_serve_file
+from config.files import Autoscaling, ServeFile, read_serve_file
+from config.mistakes import ConfigError
 from deployments.autoscaling import backlog_policy
 
 FOLDER = Path(__file__).parents[3] / "config"

@@ -142,8 +142,10 @@ def test_there_is_no_key_by_default_and_nobody_is_trusted() -> None:
 def test_keys_are_told_apart() -> None:
     first, second = {"name": "a", "sha256": SHA256}, {"name": "b", "sha256": SHA256[::-1]}
     assert len(IngressSettings.model_validate(keys(first, second)).keys) == 2
-    assert "keys: 'a' names two keys" in mistake(IngressSettings, keys(first, {**second, "name": "a"}))[1]
-    assert "keys: 'a' and 'b' have the same key" in mistake(IngressSettings, keys(first, {**first, "name": "b"}))[1]
+    same_name = mistake(IngressSettings, keys(first, {**second, "name": "a"}))[1]
+    same_key = mistake(IngressSettings, keys(first, {**first, "name": "b"}))[1]
+    assert "keys[1].name: keys[0] has the same" in same_name
+    assert "keys[1].sha256: keys[0] has the same" in same_key
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "sk-secret"}, {"sha256": ["sk-secret"]}, {"key": "sk-secret"}])

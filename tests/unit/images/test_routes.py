@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from deployments.errors import EaselError, Expired, Forbidden, NotFound, StoreUnavailable
+from config.schema import IngressSettings, ModelRoute
+from deployments.errors import EaselError, Expired, Forbidden, NotFound, StoreUnavailable, Unauthorized
 from serve_app.images.routes import create_router, link
 from serve_app.images.signing import LinkSigner
 from serve_app.images.store import ImageStore
@@ -23,7 +24,8 @@ BASE = "http://easel.test"
 PICTURE = b"RIFF0000WEBP" + bytes(500)
 EXPIRES = 5000
 SIGNER = LinkSigner(b"a secret of this test alone")
-STATUS = {Forbidden: 403, NotFound: 404, Expired: 410, StoreUnavailable: 503}
+SETTINGS = IngressSettings(models=(ModelRoute(name="paint", application="sdxl", family="sdxl"),), default_model="paint")
+STATUS = {Unauthorized: 401, Forbidden: 403, NotFound: 404, Expired: 410, StoreUnavailable: 503}
 
 
 @pytest.fixture
@@ -36,9 +38,10 @@ class Service:
 
     def __init__(self) -> None:
         self.now = 4000.0
+        self.settings = SETTINGS
         self.store = ImageStore(f"memory://{uuid.uuid4().hex}")
         self.application = FastAPI()
-        self.application.include_router(create_router(self.store, SIGNER, clock=lambda: self.now))
+        self.application.include_router(create_router(self.store, SIGNER, lambda: self.settings, lambda: self.now))
 
         @self.application.exception_handler(EaselError)
         async def answer(_: Request, error: EaselError) -> JSONResponse:

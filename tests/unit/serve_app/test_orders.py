@@ -21,8 +21,9 @@ from deployments.errors import (
     TooLarge,
 )
 from deployments.types import MAX_SEED, ImageResult, Person, PoseSource, Progress
+from serve_app import orders
 from serve_app.auth import Caller
-from serve_app.orders import Order, accept, complete, stream
+from serve_app.orders import Accepted, Order, complete, stream
 from tests.unit.serve_app.samples import photo, read_into
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ CALLER = Caller("theirs", weight=2.5, priority=-1)
 
 def order(**changed: Any) -> Order:
     return Order(**{"model": None, "prompt": "otter", "seed": 1, **changed})
+
+
+async def accept(order: Order, backend: FakeBackend, identifier: str, caller: Caller) -> Accepted:
+    """Where it is of no matter how long the block lasts."""
+    async with orders.accept(order, backend, identifier, caller) as accepted:
+        return accepted
 
 
 async def test_a_mask_is_looked_at_before_anything_is_queued(backend: FakeBackend) -> None:

@@ -65,7 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def make(tmp_path: Path) -> Callable[..., Service]:
     def make_one(**images: Any) -> Service:
         config = ImageStoreConfig(**{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **images})
-        return Service(IngressConfig(images=config, max_body_bytes=1234))
+        return Service(IngressConfig(images=config, max_body_bytes=1234), None)  # type: ignore[arg-type] # no quotas
 
     return make_one
 
@@ -80,6 +80,7 @@ async def client(service: Service, anyio_backend: str) -> AsyncIterator[httpx.As
     app = FastAPI()
     errors.install(app)
     app.include_router(service.images_router)
+    service.configure(SETTINGS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as opened:
         yield opened
 
@@ -88,7 +89,7 @@ async def client(service: Service, anyio_backend: str) -> AsyncIterator[httpx.As
 async def test_a_kept_picture_is_served_by_its_link(
     output_format: str, service: Service, client: httpx.AsyncClient
 ) -> None:
-    url = await service.keep(b"picture", output_format, BASE)
+    url = await service.keep(b"picture", output_format, BASE, "otter")
     assert httpx.URL(url).path.endswith(f".{output_format}")
     response = await client.get(url)
     assert response.status_code == 200
@@ -97,13 +98,14 @@ async def test_a_kept_picture_is_served_by_its_link(
 
 
 async def test_every_picture_has_a_link_of_its_own(service: Service) -> None:
-    assert await service.keep(b"picture", "png", BASE) != await service.keep(b"picture", "png", BASE)
+    service.configure(SETTINGS)
+    assert await service.keep(b"picture", "png", BASE, "otter") != await service.keep(b"picture", "png", BASE, "otter")
 
 
 async def test_a_link_answers_for_its_lifetime_and_no_longer(
     service: Service, client: httpx.AsyncClient, clock: Clock
 ) -> None:
-    url = await service.keep(b"picture", "png", BASE)
+    url = await service.keep(b"picture", "png", BASE, "otter")
     clock.now += LIFETIME - 1
     assert (await client.get(url)).status_code == 200
     clock.now += 1
@@ -113,7 +115,7 @@ async def test_a_link_answers_for_its_lifetime_and_no_longer(
 
 
 async def test_a_changed_link_is_refused(service: Service, client: httpx.AsyncClient) -> None:
-    url = httpx.URL(await service.keep(b"picture", "png", BASE))
+    url = httpx.URL(await service.keep(b"picture", "png", BASE, "otter"))
     later = url.copy_set_param("expires", str(int(url.params["expires"]) + 1))
     assert (await client.get(later)).status_code == 403
 
@@ -122,7 +124,8 @@ async def test_replicas_with_one_store_serve_each_others_links(
     make: Callable[..., Service], client: httpx.AsyncClient
 ) -> None:
     another = make()
-    assert (await client.get(await another.keep(b"picture", "png", BASE))).status_code == 200
+    another.configure(SETTINGS)
+    assert (await client.get(await another.keep(b"picture", "png", BASE, "otter"))).status_code == 200
 
 
 POSED: dict[str, Any] = {
@@ -192,8 +195,9 @@ async def test_a_time_that_ran_out_is_told_from_an_application_that_is_not_there
 async def test_the_event_loop_is_free_while_a_picture_is_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service.configure(SETTINGS)
     monkeypatch.setattr(service._store, "put", lambda *_: time.sleep(0.2) or "1-x.png")
-    keeping = asyncio.create_task(service.keep(b"picture", "png", BASE))
+    keeping = asyncio.create_task(service.keep(b"picture", "png", BASE, "otter"))
     turns = 0
     while not keeping.done():
         await asyncio.sleep(0.01)
@@ -208,7 +212,7 @@ async def test_a_store_that_fails_later_is_told(service: Service, tmp_path: Path
     folder.rmdir()
     folder.touch()
     with pytest.raises(StoreUnavailable):
-        await service.keep(b"picture", "png", BASE)
+        await service.keep(b"picture", "png", BASE, "otter")
 
 
 @pytest.mark.parametrize("secret", [None, "the secret is not in the store"])
@@ -228,9 +232,10 @@ def test_a_store_of_an_unknown_kind_is_found_at_the_start(make: Callable[..., Se
 
 
 async def test_expired_pictures_are_swept(service: Service, clock: Clock, tmp_path: Path) -> None:
-    await service.keep(b"picture", "png", BASE)
+    service.configure(SETTINGS)
+    await service.keep(b"picture", "png", BASE, "otter")
     clock.now = time.time() + 10 * LIFETIME
-    live = httpx.URL(await service.keep(b"picture", "png", BASE)).path.rpartition("/")[2]
+    live = httpx.URL(await service.keep(b"picture", "png", BASE, "otter")).path.rpartition("/")[2]
     service._store.put(b"old", "png", int(time.time()) - GRACE_SECONDS - 1)
     sweeping = asyncio.create_task(service.sweep_pictures())
     ends = time.monotonic() + 30
