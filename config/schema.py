@@ -344,6 +344,10 @@ class IngressSettings(Strict):
     def _keys_are_told_apart(self) -> IngressSettings:
         if mistake := self.mistake_of_keys({f"keys[{index}]": key for index, key in enumerate(self.keys)}):
             raise ValueError(mistake)
+        return self
+
+    @model_validator(mode="after")
+    def _private_pictures_have_owners(self) -> IngressSettings:
         if self.private_pictures and not self.needs_key:
             raise ValueError("private_pictures: needs keys or a keys_file, by which to know whose a picture is")
         return self
