@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from config.mistakes import ConfigError
 from config.schema import ImageStoreConfig, IngressConfig, IngressSettings
 from deployments.errors import DeadlineExceeded, ImageRejected, ModelUnavailable, StoreUnavailable
 from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Standing
@@ -126,6 +128,21 @@ async def test_replicas_with_one_store_serve_each_others_links(
     another = make()
     another.configure(SETTINGS)
     assert (await client.get(await another.keep(b"picture", "png", BASE, "otter"))).status_code == 200
+
+
+KEYS: dict[str, Any] = {"keys": [{"name": "otter", "sha256": hashlib.sha256(b"key").hexdigest()}]}
+
+
+async def test_a_picture_that_is_kept_while_they_are_private_needs_its_owners_key(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    service.configure({**SETTINGS, **KEYS})
+    public = await service.keep(b"picture", "png", BASE, "otter")
+    assert (await client.get(public)).status_code == 200
+    service.configure({**SETTINGS, **KEYS, "private_pictures": True})
+    private = await service.keep(b"picture", "png", BASE, "otter")
+    assert [(await client.get(url)).status_code for url in (public, private)] == [403, 401]
+    assert (await client.get(private, headers={"authorization": "Bearer key"})).content == b"picture"
 
 
 POSED: dict[str, Any] = {
@@ -272,6 +289,37 @@ class TestSettings:
             service.configure({**SETTINGS, **settings})
             told.append(caplog.text.count("No API keys are configured: whoever reaches this service may use it."))
         assert told == [0, 1, 1, 1, 2]
+
+    async def test_follow_the_file_of_keys(
+        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service_module, "KEYS_ARE_LOOKED_AT_SECONDS", 0.005)
+        following = asyncio.create_task(service.follow_keys())
+        path = tmp_path / "keys.yaml"
+        path.write_text("[]")
+        service.configure({**SETTINGS, "keys_file": str(path)})
+        assert service.settings().keys == ()
+        path.write_text(f"- {{name: a, sha256: {'a' * 64}}}")
+        ends = time.monotonic() + 30
+        while not service.settings().keys and time.monotonic() < ends:
+            await asyncio.sleep(0.005)
+        assert [key.name for key in service.settings().keys] == ["a"]
+        following.cancel()
+
+    def test_whose_file_of_keys_is_bad_raise_and_keep_the_old(self, service: Service, tmp_path: Path) -> None:
+        service.configure(SETTINGS)
+        before = service.settings()
+        with pytest.raises(ConfigError, match="No such file"):
+            service.configure({**SETTINGS, "keys_file": str(tmp_path / "absent.yaml")})
+        assert service.settings() is before
+
+    def test_with_a_file_of_no_keys_are_not_told_to_be_open(
+        self, service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "ray.serve")
+        (tmp_path / "keys.yaml").write_text("[]")
+        service.configure({**SETTINGS, "keys_file": str(tmp_path / "keys.yaml")})
+        assert "No API keys are configured" not in caplog.text
 
     @pytest.mark.parametrize("wrong", [{}, {**SETTINGS, "default_model": "x"}, {**SETTINGS, "modles": []}])
     def test_with_a_mistake_raise_and_keep_the_old(self, service: Service, wrong: dict[str, Any]) -> None:
