@@ -98,7 +98,7 @@ def test_a_key_with_a_quota_gets_no_more_than_it_may_have(guarded: str) -> None:
         assert paint(guarded, LIMITED_KEY) == (64, 64)
     with pytest.raises(RateLimitError) as refused:
         client_of(guarded, LIMITED_KEY).images.generate(
-            model=MODEL, prompt="two red circles", extra_body={"num_images": 2}
+            model=MODEL, prompt="two red circles", size="256x256", extra_body={"num_images": 2}
         )
     assert refused.value.code == "rate_limit_exceeded"
     assert refused.value.type == "rate_limit_error"
@@ -139,7 +139,9 @@ def test_a_key_is_for_its_models_alone(guarded: str) -> None:
 
 
 def test_a_private_picture_is_its_owners_alone(guarded: str) -> None:
-    answer = client_of(guarded, KEY).images.generate(model=MODEL, prompt="a red circle", response_format="url")
+    answer = client_of(guarded, KEY).images.generate(
+        model=MODEL, prompt="a red circle", size="256x256", response_format="url"
+    )
     assert answer.data
     url = answer.data[0].url
     assert url
