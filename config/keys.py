@@ -22,7 +22,7 @@ _KEYS = TypeAdapter(tuple[ApiKey, ...], config=ConfigDict(hide_input_in_errors=T
 
 
 def with_keys_of_file(settings: IngressSettings) -> IngressSettings:
-    """The settings with the keys of `keys_file` among their `keys`; the same where there is no such file to read.
+    """The settings with the keys of `keys_file` among their `keys`; as they are where they name no file.
 
     Blocks. Raises ConfigError, which names the file and the key path, where it cannot be read or a key in it is wrong.
     """

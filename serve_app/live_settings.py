@@ -20,15 +20,15 @@ class LiveSettings:
 
     def __init__(self, configured: IngressSettings) -> None:
         self._configured = configured
-        self._read_at = self._file_state()  # before it is read: a change meanwhile is then seen
+        self._seen = self._file_state()  # before it is read: a change meanwhile is then seen
         self.current = with_keys_of_file(configured)
 
     def refresh(self) -> None:
         """Takes the keys anew if their file has changed. Blocks, mostly for one `stat`; only one thread may call it."""
         state = self._file_state()
-        if state == self._read_at:
+        if state == self._seen:
             return
-        self._read_at = state
+        self._seen = state
         try:
             self.current = with_keys_of_file(self._configured)
         except ConfigError as error:

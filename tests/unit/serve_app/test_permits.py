@@ -47,21 +47,23 @@ class Method:
 
 
 class Handle:
-    """Of a real Quotas; a test sets `failure`, or `gate`, which answers wait for."""
+    """Of a real Quotas; a test sets `failure`, or closes the way there or back."""
 
     def __init__(self) -> None:
         self.quotas = Quotas()
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.there, self.back = asyncio.Event(), asyncio.Event()
+        self.there.set()
+        self.back.set()
 
     def __getattr__(self, name: str) -> Method:
         async def call(*arguments: Any) -> Any:
             if self.failure:
                 raise self.failure
+            await self.there.wait()
             answer = await getattr(self.quotas, name)(*arguments)
-            await self.gate.wait()
+            await self.back.wait()
             return answer
 
         call.__name__ = name
@@ -156,22 +158,22 @@ async def test_who_is_cancelled_again_and_again_gives_it_back(held: Permits, han
     inside = asyncio.Event()
     task = asyncio.create_task(hold(held, inside))
     await inside.wait()
-    handle.gate.clear()
+    handle.there.clear()
     task.cancel()
-    await asyncio.sleep(0.01)
+    while handle.names != ["take", "settle"]:
+        await asyncio.sleep(0)
     await cancelled(task)
-    handle.gate.set()
+    handle.there.set()
     await asyncio.gather(*held._settling)
     assert await is_free(handle)
 
 
 async def test_who_is_cancelled_while_it_asks_gives_back_what_it_may_have(held: Permits, handle: Handle) -> None:
-    handle.gate.clear()
+    handle.back.clear()
     task = asyncio.create_task(hold(held, asyncio.Event()))
-    while handle.names != ["take"]:
+    while await is_free(handle):
         await asyncio.sleep(0)
-    await asyncio.sleep(0.01)
-    handle.gate.set()
+    handle.back.set()
     await cancelled(task)
     assert await is_free(handle)
 
@@ -191,7 +193,7 @@ async def test_without_an_answer_requests_pass_and_it_is_logged(
 ) -> None:
     if reason == "slow":
         monkeypatch.setattr(permits, "ANSWER_SECONDS", 0.05)
-        handle.gate.clear()
+        handle.there.clear()
     else:
         handle.failure = RayActorError()
     passed = False
