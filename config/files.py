@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from config.keys import with_keys_of_file
+from config.mistakes import ConfigError, key_path
 from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings, PoseEstimatorConfig, Strict
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-class ConfigError(ValueError):
-    """What is wrong with a config file, a line for each mistake, each with its key path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,15 @@ def read_serve_file(path: Path) -> ServeFile:
             if isinstance(application, _PoseApplication)
         ),
         needs_key=any(
-            application.deployments[0].user_config.keys
+            application.deployments[0].user_config.needs_key
             for application in file.applications
             if isinstance(application, _IngressApplication)
         ),
     )
 
 
-# What we look at in the file; its other keys are Ray's. A tuple of one: an application of ours has one deployment.
+# What we look at in the file; its other keys are Ray's. A tuple of one: an application of ours has one deployment, and
+# the ingress a second one, of which nothing need be said.
 
 
 class Autoscaling(Strict):
@@ -104,17 +103,38 @@ class Logging(Strict):
     additional_log_standard_attrs: Any = None
 
 
+def _keys_are_readable(settings: IngressSettings) -> IngressSettings:
+    """A file that is not there may be there on the cluster."""
+    if settings.keys_file is not None and Path(settings.keys_file).expanduser().exists():
+        with_keys_of_file(settings)
+    return settings
+
+
 class _IngressDeployment(BaseModel):
     name: Literal["Ingress"]
     autoscaling_config: Autoscaling | None = None
-    user_config: IngressSettings
+    user_config: Annotated[IngressSettings, AfterValidator(_keys_are_readable)]
+
+
+class _QuotasDeployment(BaseModel):
+    """All counts are in one place."""
+
+    name: Literal["Quotas"]
+    num_replicas: Literal[1] = 1
+    autoscaling_config: None = None
+    user_config: None = None
+
+
+def _with_quotas(deployments: Any) -> Any:
+    is_without = isinstance(deployments, list) and len(deployments) == 1
+    return [*deployments, {"name": "Quotas"}] if is_without else deployments
 
 
 class _IngressApplication(BaseModel):
     name: str
     import_path: Literal["serve_app.app:build"]
     args: IngressConfig = IngressConfig()
-    deployments: tuple[_IngressDeployment]
+    deployments: Annotated[tuple[_IngressDeployment, _QuotasDeployment], BeforeValidator(_with_quotas)]
 
 
 class _BacklogPolicy(Strict):
@@ -188,7 +208,7 @@ class _File(BaseModel):
 def _mistake(error: ErrorDetails) -> str:
     """As `applications[0].args.weights: …`. The third key of a location is pydantic's, the kind of the application."""
     keys = error["loc"][:2] + error["loc"][3:]
-    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    path = key_path(keys)
     is_no_mapping = error["type"] in ("model_type", "model_attributes_type")
     message = "must be a mapping" if is_no_mapping else error["msg"].removeprefix("Value error, ")
     return f"{path or 'the file'}: {message}"

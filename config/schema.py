@@ -8,6 +8,7 @@ models are `user_config` (a change applies in place).
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -285,6 +286,15 @@ class ApiKey(Strict):
         default=1.0, ge=0.01, le=100, description="The share of a busy model, against that of other keys."
     )
     may_prioritize: bool = Field(default=False, description="Whether its holder is trusted with a high priority.")
+    models: tuple[str, ...] | None = Field(
+        default=None, description="Names or aliases of the models that it is for; default: all."
+    )
+    max_concurrent: PositiveInt | None = Field(
+        default=None, description="Its pictures that wait or are made at one time; default: any number."
+    )
+    gpu_seconds_per_hour: PositiveFloat | None = Field(
+        default=None, description="Seconds of the models' devices that its pictures may take; default: any number."
+    )
 
 
 class IngressSettings(Strict):
@@ -298,6 +308,15 @@ class IngressSettings(Strict):
     pose: PoseRoute | None = Field(default=None, description="Without it there are no pose edits.")
     keys: tuple[ApiKey, ...] = Field(
         default=(), description="Who may use the service. Without any it is open, and all callers are one."
+    )
+    keys_file: str | None = Field(
+        default=None,
+        pattern="^[/~]",
+        description="More keys: a YAML list of the same entries, read again whenever it changes. With a file the "
+        "service always needs a key, even where there is none in it.",
+    )
+    private_pictures: bool = Field(
+        default=False, description="Whether a picture's link answers only with the key whose picture it is."
     )
     max_image_bytes: PositiveInt = Field(default=4 * 2**20, description="Larger uploaded pictures and masks are 413.")
     public_url: HttpUrl | None = Field(
@@ -323,14 +342,36 @@ class IngressSettings(Strict):
 
     @model_validator(mode="after")
     def _keys_are_told_apart(self) -> IngressSettings:
-        holders: dict[str, str] = {}
-        for key in self.keys:
-            if key.name in holders.values():
-                raise ValueError(f"keys: '{key.name}' names two keys")
-            if key.sha256 in holders:
-                raise ValueError(f"keys: '{holders[key.sha256]}' and '{key.name}' have the same key")
-            holders[key.sha256] = key.name
+        if mistake := self.mistake_of_keys({f"keys[{index}]": key for index, key in enumerate(self.keys)}):
+            raise ValueError(mistake)
         return self
+
+    @model_validator(mode="after")
+    def _private_pictures_have_owners(self) -> IngressSettings:
+        if self.private_pictures and not self.needs_key:
+            raise ValueError("private_pictures: needs keys or a keys_file, by which to know whose a picture is")
+        return self
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether whoever asks for a picture must send one."""
+        return bool(self.keys) or self.keys_file is not None
+
+    def mistake_of_keys(self, keys: Mapping[str, ApiKey]) -> str | None:
+        """What is wrong with all keys together, given by where they stand; the answer holds nothing of them."""
+        models = {name.lower() for route in self.models for name in (route.name, *route.aliases)}
+        names: dict[str, str] = {}
+        hashes: dict[str, str] = {}
+        for place, key in keys.items():
+            if key.name in names:
+                return f"{place}.name: {names[key.name]} has the same"
+            if key.sha256 in hashes:
+                return f"{place}.sha256: {hashes[key.sha256]} has the same"
+            for index, name in enumerate(key.models or ()):
+                if name.lower() not in models:
+                    return f"{place}.models[{index}]: is none of the models' names or aliases"
+            names[key.name] = hashes[key.sha256] = place
+        return None
 
 
 class ImageStoreConfig(Strict):

@@ -119,6 +119,7 @@ class Diffusion:
                         steps=steps,
                         is_waiting=job.started_at is None,
                         seconds_left=None if ends_at is None else max(0.0, ends_at - now),
+                        device_seconds=job.device_seconds,
                         preview=None if preview is None else await asyncio.to_thread(prepared.finish, preview),
                     )
                     # Not by `wait_for`, which before Python 3.12 can swallow a cancellation.
@@ -263,4 +264,5 @@ async def _result_of(job: Job[Tensor], prepared: Preparation, arrived_at: float)
         guidance_scale=inputs.guidance_scale,
         queue_seconds=started_at - arrived_at,
         inference_seconds=ended_at - started_at,
+        device_seconds=job.device_seconds,
     )

@@ -7,6 +7,7 @@ EaselError
 ├── NotFound               no such model, route or picture
 ├── Unauthorized           the API key is missing or not known
 ├── Forbidden              a link was changed, or the key does not allow it
+├── QuotaExceeded          the key has what it may have for now; carries when to ask again
 ├── Expired                a link that was good once
 ├── Unavailable            try again later; carries how much later
 │   ├── Overloaded         the queue is full
@@ -78,6 +79,10 @@ class Unauthorized(EaselError):
 
 class Forbidden(EaselError):
     default_code = "forbidden"
+
+
+class QuotaExceeded(EaselError):
+    default_code = "rate_limit_exceeded"
 
 
 class Expired(EaselError):

@@ -3,6 +3,8 @@
 Whoever asks while such a job waits or runs listens to it. It is cancelled when nobody listens any more, and nothing is
 kept of it once it has ended. Belongs to the event loop of one replica; steps are told from the engine's thread.
 Everybody hears the same: each step once, in order, and of those before one came the last and those with a preview.
+Everybody is also told, and charged, all the seconds that the job took: what a picture costs does not depend on what
+else its caller asks for at that moment.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class Progress:
     steps: int
     is_waiting: bool = False  # nothing was computed for it yet
     seconds_left: float | None = None  # that the picture is expected to take, as things stand
+    device_seconds: float = 0.0  # as in ImageResult, so far
     preview: bytes | None = field(default=None, repr=False)  # the picture as it forms, where one was asked for here
 
 
@@ -91,6 +92,7 @@ class ImageResult:
     guidance_scale: float
     queue_seconds: float  # from arrival at the replica to the first module call that ran for it
     inference_seconds: float  # from there to the last pixel
+    device_seconds: float  # that forwards took for it: of one for several pictures, the share of its rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

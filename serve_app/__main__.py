@@ -23,7 +23,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from config.files import ConfigError, ServeFile, read_serve_file
+from config.files import ServeFile, read_serve_file
+from config.mistakes import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 INGRESS_SECONDS = 180  # without an answer of the ingress after them it has failed to start; models may take longer

@@ -1,9 +1,9 @@
 """Who asks, and how urgently: from the headers of a request to a `Caller`, or to a refusal.
 
-Two FastAPI dependencies: `key_required` guards whole routers, and `AskedBy` tells an endpoint behind it whose request
-it is. Invariants: a key is neither kept nor shown, and is compared as a hash, in constant time; where no keys are
-configured everybody is one caller, so that nobody gets more of a model by inventing keys; an endpoint that is not
-guarded cannot tell its caller, and fails.
+FastAPI dependencies: `key_required` guards whole routers; behind it `AskedBy` tells an endpoint whose request it is,
+and `Scope` which models are for that caller. Invariants: a key is neither kept nor shown, and is compared as a hash, in
+constant time; where none is needed everybody is one caller, so that nobody gets more of a model by inventing keys; an
+endpoint that is not guarded cannot tell its caller, and fails.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBearer
 
 from config.schema import ApiKey
 from deployments.errors import Forbidden, Unauthorized
+from deployments.quotas import Quota
 from serve_app.backend import Backend
 from serve_app.request_log import current
 
@@ -34,6 +35,7 @@ _BEARER = HTTPBearer(
     auto_error=False,
 )
 _BASIC = HTTPBasic(auto_error=False)
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +45,26 @@ class Caller:
     name: str = ""
     weight: float = 1.0
     priority: int = 0
+    models: tuple[str, ...] | None = None  # names or aliases of those that it may use; None: all
+    quota: Quota | None = None  # None: no limit
 
 
 def key_required(backend: Backend) -> Callable[..., Awaitable[None]]:
     """A dependency that lets a request pass with a key that `backend` knows, or where it has none configured."""
 
-    async def check(
-        request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
-    ) -> None:
+    async def check(request: Request, bearer: Bearer) -> None:
         request.state.key = None
-        keys = backend.settings().keys
-        if keys and request.method not in PINGS:
-            key = _known(await _password(request) if bearer is None else bearer.credentials, keys)
+        settings = backend.settings()
+        if settings.needs_key and request.method not in PINGS:
+            key = await known_key(request, bearer, settings.keys)
             request.state.key, current().caller = key, key.name
 
     return check
+
+
+async def known_key(request: Request, bearer: HTTPAuthorizationCredentials | None, keys: Iterable[ApiKey]) -> ApiKey:
+    """The one of `keys` that the request came with. Raises Unauthorized."""
+    return _known(await _password(request) if bearer is None else bearer.credentials, keys)
 
 
 async def _password(request: Request) -> str | None:
@@ -99,7 +106,19 @@ async def _caller(  # FastAPI would run it in a thread if it were not async
             param=PRIORITY_HEADER,
         )
     rank = PRIORITIES[priority]
-    return Caller(key.name, key.weight, rank) if key else Caller(priority=rank)
+    return Caller(key.name, key.weight, rank, key.models, _quota(key)) if key else Caller(priority=rank)
+
+
+def _quota(key: ApiKey) -> Quota | None:
+    if key.max_concurrent is None and key.gpu_seconds_per_hour is None:
+        return None
+    return Quota(caller=key.name, max_concurrent=key.max_concurrent, gpu_seconds_per_hour=key.gpu_seconds_per_hour)
+
+
+async def _scope(request: Request) -> tuple[str, ...] | None:
+    key: ApiKey | None = request.state.key
+    return key.models if key else None
 
 
 AskedBy = Annotated[Caller, Depends(_caller)]
+Scope = Annotated[tuple[str, ...] | None, Depends(_scope)]

@@ -8,13 +8,17 @@ every call may be cancelled.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from fastapi import APIRouter
 
 from config.schema import IngressSettings, ModelRoute, PoseRoute
+from deployments.quotas import Quota
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
+
+Spending: TypeAlias = dict[int, float]  # what each picture of an order has taken so far, in seconds of the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,13 @@ class Backend(Protocol):
     def settings(self) -> IngressSettings:
         """The configuration in force now."""
 
+    def permit(self, quota: Quota, pictures: int, deadline: float) -> AbstractAsyncContextManager[Spending]:
+        """What a caller with a quota needs for an order of so many pictures, until the block ends; or QuotaExceeded.
+
+        What the block writes into the spending is charged at its end, however it ends; `deadline` (unix seconds) ends a
+        permit whose block nobody lives to end.
+        """
+
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
         """Makes the picture on the application of `route`."""
 
@@ -56,8 +67,11 @@ class Backend(Protocol):
     async def check_links(self) -> None:
         """`StoreUnavailable` where `keep` is known to fail now: asked before a picture that is to be kept is made."""
 
-    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
-        """Stores the picture; its absolute signed URL under `base_url`, or `StoreUnavailable`."""
+    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str, owner: str) -> str:
+        """Stores the picture; its absolute signed URL under `base_url`, or `StoreUnavailable`.
+
+        Where pictures are private, it answers only with the key of that name.
+        """
 
     async def readiness(self) -> Mapping[str, ModelState]:
         """The state of every configured model, by canonical name."""

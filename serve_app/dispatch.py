@@ -54,7 +54,7 @@ class Dispatcher:
         async def attempt() -> ImageResult:
             with self._told(route.application, route.name):
                 handle = await self._handle(route.application)
-                result: ImageResult = await _answer(handle.generate.remote(request))
+                result: ImageResult = await answer_of(handle.generate.remote(request))
                 return result
 
         return await _by(request.standing.deadline, route.name, partial(_with_one_retry, attempt))
@@ -67,7 +67,7 @@ class Dispatcher:
         async def attempt() -> Skeleton:
             with self._told(application, POSE_ESTIMATOR):
                 handle = await self._handle(application)
-                skeleton: Skeleton = await _answer(handle.draw.remote(source, width, height))
+                skeleton: Skeleton = await answer_of(handle.draw.remote(source, width, height))
                 return skeleton
 
         return await _by(deadline, POSE_ESTIMATOR, partial(_with_one_retry, attempt))
@@ -159,7 +159,8 @@ async def _by(deadline: float, name: str, ask: Callable[[], Awaitable[Answer]]) 
         raise DeadlineExceeded(f"{name} did not answer in the time that is allowed.") from None
 
 
-async def _answer(response: DeploymentResponse[Any]) -> Any:
+async def answer_of(response: DeploymentResponse[Any]) -> Any:
+    """What a call of a deployment returns; whoever is cancelled while waiting cancels the call."""
     try:
         return await response
     except asyncio.CancelledError:

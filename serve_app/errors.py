@@ -29,6 +29,7 @@ from deployments.errors import (
     ImageRejected,
     InvalidRequest,
     NotFound,
+    QuotaExceeded,
     TooLarge,
     Unauthorized,
     Unavailable,
@@ -44,6 +45,7 @@ STATUSES: Mapping[type[EaselError], int] = {
     NotFound: 404,
     Unauthorized: 401,
     Forbidden: 403,
+    QuotaExceeded: 429,
     Expired: 410,
     Unavailable: 503,
     DeadlineExceeded: 504,
@@ -56,6 +58,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     404: "There is no such model.",
     413: "The body, a picture or the prompt is too large.",
     415: "A picture is not a readable PNG, JPEG or WebP.",
+    429: "The API key has what it may have for now; `Retry-After` says for how many seconds.",
     500: "The model ran and failed.",
     503: "The server is full, the model is loading or no links can be made; `Retry-After` says for how many seconds.",
     504: "There was no answer within the time that the service allows.",
@@ -101,7 +104,7 @@ def error_response(error: EaselError, scope: Scope) -> JSONResponse:
     headers = {}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | QuotaExceeded):
         headers["Retry-After"] = retry_after(error.retry_after_seconds)
     if isinstance(error, DeadlineExceeded | GenerationFailed):
         # The OpenAI SDKs ask again after any 5xx unless told not to; here that would only cost GPU time.

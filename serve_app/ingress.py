@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
 from deployments.logs import join_serves_log
 from serve_app.asgi import create_app
@@ -18,10 +19,11 @@ from serve_app.service import Service
 class Ingress:
     """One ingress replica."""
 
-    def __init__(self, make_service: Callable[[], Service]) -> None:
+    def __init__(self, make_service: Callable[[DeploymentHandle], Service], quotas: DeploymentHandle) -> None:
         join_serves_log()
-        self._service = make_service()
-        self._sweeping = asyncio.get_running_loop().create_task(self._service.sweep_pictures())
+        self._service = make_service(quotas)
+        loop = asyncio.get_running_loop()
+        self._chores = [loop.create_task(self._service.sweep_pictures()), loop.create_task(self._service.follow_keys())]
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return create_app(self._service, behind_serve=True)

@@ -1,11 +1,12 @@
 """An order on its way: what a caller asked for, in whatever dialect, to requests that a model can run, to its pictures.
 
-    Order --accept--> Accepted: route, one ImageRequest a picture, the skeleton
-                      --complete--> all results, or one error
-                      --stream----> every step of every picture, then its result
+    async with accept(Order) as Accepted: route, one ImageRequest a picture, the skeleton
+        --complete--> all results, or one error
+        --stream----> every step of every picture, then its result
 
 Invariants: the seed of every picture is fixed and reported before anything runs; several pictures succeed together or
-fail together; whoever stops listening stops the work.
+fail together; whoever stops listening stops the work; the permit of a caller with a quota is held from before anything
+is decoded or computed to the end of the block, which is the one place where it is given back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import dataclasses
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -36,9 +37,9 @@ from deployments.types import (
     Standing,
 )
 from serve_app.auth import Caller
-from serve_app.backend import Backend
+from serve_app.backend import Backend, Spending
 from serve_app.request_log import current
-from serve_app.routing import check_steps, output_size, require_capability, resolve
+from serve_app.routing import check_steps, output_size, require_allowed, require_capability, resolve
 
 Done = TypeVar("Done")
 
@@ -77,68 +78,80 @@ class Accepted:
     requests: list[ImageRequest]
     skeleton: Skeleton | None
     useless: tuple[str, ...]  # fields that have no meaning for it
+    spending: Spending  # by the index of the request; written as the pictures are made
 
 
-async def accept(order: Order, backend: Backend, identifier: str, caller: Caller) -> Accepted:
-    """Refuses what the model cannot do before it costs GPU time; has the pose drawn. Raises an EaselError."""
+@asynccontextmanager
+async def accept(order: Order, backend: Backend, identifier: str, caller: Caller) -> AsyncIterator[Accepted]:
+    """Refuses what the model cannot do before it costs GPU time; has the pose drawn. Raises an EaselError.
+
+    The block is where the pictures are made.
+    """
     settings = backend.settings()
     deadline = time.time() + settings.deadline_seconds
     for name, picture in (("image", order.image), ("mask", order.mask), ("pose_image", _drawing(order.pose))):
         if picture is not None and len(picture) > settings.max_image_bytes:
             raise TooLarge(f"{name}: at most {settings.max_image_bytes} bytes are taken.", param=name)
-    route = _route(order, settings)
+    route = _route(order, settings, caller)
     pose = _pose(order) if route.family == "sdxl-pose" else None
     edited = order.image if route.family != "sdxl-pose" else None
     require_capability(route, _capability(route, pose, edited, order.mask))
     if order.steps is not None:
         check_steps(route, order.steps)
-    given_as, own_size = await _own_size(order, backend)
-    if edited is not None and order.mask is not None:
-        _check_mask_size(own_size, await backend.measure(order.mask, "mask"))
-    width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
-    skeleton = None
-    if pose is not None and settings.pose is not None:
-        skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline)
-    first = ImageRequest(
-        request_id=identifier,
-        model=route.name,
-        prompt=order.prompt,
-        negative_prompt=order.negative_prompt,
-        width=width,
-        height=height,
-        seed=secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed,
-        quality=order.quality,
-        steps=order.steps,
-        guidance_scale=order.guidance_scale,
-        image=edited,
-        mask=None if edited is None else order.mask,
-        mask_reads=order.mask_reads,
-        strength=None if edited is None else order.strength,
-        pose=None
-        if skeleton is None
-        else PoseGuidance(skeleton=skeleton.picture, strength=order.pose_strength, end=order.pose_end),
-        partial_images=order.partial_images,
-        output_format=order.output_format,
-        output_compression=order.output_compression,
-        standing=Standing(
-            deadline=deadline,
-            caller=caller.name,
-            weight=caller.weight,
-            priority=caller.priority,
-            order=secrets.token_hex(8),
-        ),
-    )
-    current().accepted(model=route.name, size=(width, height), steps=order.steps, pictures=order.count)
-    return Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first))
+    if order.size is not None and edited is None:  # an edit may be as large as its picture, which is to be seen
+        output_size(route, order.size, None)
+    async with _permit(caller, order, backend, deadline) as spending:
+        given_as, own_size = await _own_size(order, backend)
+        if edited is not None and order.mask is not None:
+            _check_mask_size(own_size, await backend.measure(order.mask, "mask"))
+        width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
+        skeleton = None
+        if pose is not None and settings.pose is not None:
+            skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline)
+        first = ImageRequest(
+            request_id=identifier,
+            model=route.name,
+            prompt=order.prompt,
+            negative_prompt=order.negative_prompt,
+            width=width,
+            height=height,
+            seed=secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed,
+            quality=order.quality,
+            steps=order.steps,
+            guidance_scale=order.guidance_scale,
+            image=edited,
+            mask=None if edited is None else order.mask,
+            mask_reads=order.mask_reads,
+            strength=None if edited is None else order.strength,
+            pose=None
+            if skeleton is None
+            else PoseGuidance(skeleton=skeleton.picture, strength=order.pose_strength, end=order.pose_end),
+            partial_images=order.partial_images,
+            output_format=order.output_format,
+            output_compression=order.output_compression,
+            standing=Standing(
+                deadline=deadline,
+                caller=caller.name,
+                weight=caller.weight,
+                priority=caller.priority,
+                order=secrets.token_hex(8),
+            ),
+        )
+        current().accepted(model=route.name, size=(width, height), steps=order.steps, pictures=order.count)
+        yield Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first), spending)
 
 
 async def complete(accepted: Accepted, backend: Backend) -> list[ImageResult]:
     """The pictures, in the order of their seeds. Raises the first EaselError of any; the others are then cancelled."""
-    async with _running([backend.generate(accepted.route, request) for request in accepted.requests]) as all_results:
-        results = await all_results
-    for result in results:
+
+    async def make(index: int, request: ImageRequest) -> ImageResult:
+        result = await backend.generate(accepted.route, request)
+        accepted.spending[index] = result.device_seconds
         current().made(result)
-    return results
+        return result
+
+    async with _running([make(*numbered) for numbered in enumerate(accepted.requests)]) as all_results:
+        return await all_results
 
 
 async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[int, Progress | ImageResult], None]:
@@ -151,6 +164,7 @@ async def stream(accepted: Accepted, backend: Backend) -> AsyncGenerator[tuple[i
             async for event in told:
                 if isinstance(event, ImageResult):
                     current().made(event)
+                accepted.spending[index] = event.device_seconds
                 events.put_nowait((index, event))
 
     async with _running([follow(*numbered) for numbered in enumerate(accepted.requests)]) as all_ends:
@@ -181,18 +195,24 @@ async def _running(work: Sequence[Coroutine[Any, Any, Done]]) -> AsyncIterator[a
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _route(order: Order, settings: IngressSettings) -> ModelRoute:
-    """The model named, or what follows poses in its place."""
-    route = resolve(order.model, settings)
-    if route.family == "sdxl-pose" or not (order.wants_pose or order.pose):
-        return route
-    if route.family == "sdxl" and settings.pose is not None:
-        return resolve(settings.pose.model, settings)
-    raise InvalidRequest(
-        f"{route.name} does not follow poses; SDXL models do where the service has a pose model.",
-        code="unsupported_capability",
-        param="model",
-    )
+def _permit(caller: Caller, order: Order, backend: Backend, deadline: float) -> AbstractAsyncContextManager[Spending]:
+    """Only who has a quota pays the way to where it is counted."""
+    return nullcontext({}) if caller.quota is None else backend.permit(caller.quota, order.count, deadline)
+
+
+def _route(order: Order, settings: IngressSettings, caller: Caller) -> ModelRoute:
+    """The model named, or what follows poses in its place: a key for either may have that."""
+    named = route = resolve(order.model, settings, caller.models)
+    if named.family != "sdxl-pose" and (order.wants_pose or order.pose):
+        if named.family != "sdxl" or settings.pose is None:
+            raise InvalidRequest(
+                f"{named.name} does not follow poses; SDXL models do where the service has a pose model.",
+                code="unsupported_capability",
+                param="model",
+            )
+        route = resolve(settings.pose.model, settings)
+    require_allowed([named, route], settings, caller.models)
+    return route
 
 
 def _pose(order: Order) -> PoseSource | None:

@@ -6,27 +6,56 @@ Checked here, at the ingress, so that a request that cannot succeed costs no GPU
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 
 from config.schema import IngressSettings, Limits, ModelRoute, dimensions
-from deployments.errors import InvalidRequest, NotFound
+from deployments.errors import Forbidden, InvalidRequest, NotFound
 from deployments.models.registry import FAMILIES, Capability
 
 SHOWN_NAME_CHARACTERS = 100
 
 
-def resolve(name: str | None, settings: IngressSettings) -> ModelRoute:
-    """The route of a model by name or alias, without regard to case; of the default model for None."""
+def resolve(name: str | None, settings: IngressSettings, scope: Collection[str] | None = None) -> ModelRoute:
+    """The route of a model by name or alias, without regard to case; of the default model for None.
+
+    Raises NotFound, which names those in `scope` alone. Whether the one found is among them is for `require_allowed`.
+    """
     wanted = (settings.default_model if name is None else name).lower()
     for route in settings.models:
-        if wanted in (known.lower() for known in (route.name, *route.aliases)):
+        if _is_called(route, [wanted]):
             return route
     # The name is the caller's own text: clipped, and quoted by repr so that no control character or surrogate is sent.
-    known_names = ", ".join(known for route in settings.models for known in (route.name, *route.aliases))
+    known_names = ", ".join(known for route in allowed(settings, scope) for known in (route.name, *route.aliases))
     raise NotFound(
         f"There is no model {wanted[:SHOWN_NAME_CHARACTERS]!r}. Known models: {known_names}.",
         code="model_not_found",
         param="model",
     )
+
+
+def allowed(settings: IngressSettings, scope: Collection[str] | None) -> list[ModelRoute]:
+    """The models that have a name or alias in `scope`, without regard to case; all for None."""
+    names = None if scope is None else {name.lower() for name in scope}
+    return [route for route in settings.models if names is None or _is_called(route, names)]
+
+
+def require_allowed(routes: Sequence[ModelRoute], settings: IngressSettings, scope: Collection[str] | None) -> None:
+    """Raises Forbidden, which tells of the first, where none of `routes` is in `scope`; see `allowed`."""
+    may_use = allowed(settings, scope)
+    if not any(route in may_use for route in routes):
+        is_default = routes[0] == resolve(None, settings)
+        default = ", the model of requests that name none" if is_default else ""
+        raise Forbidden(
+            f"This API key is not for {routes[0].name}{default}. It is for: "
+            f"{', '.join(route.name for route in may_use) or 'no model'}.",
+            code="model_not_allowed",
+            param="model",
+        )
+
+
+def _is_called(route: ModelRoute, names: Collection[str]) -> bool:
+    """Whether one of `names`, in lower case, is the model's."""
+    return any(known.lower() in names for known in (route.name, *route.aliases))
 
 
 def require_capability(route: ModelRoute, capability: Capability) -> None:

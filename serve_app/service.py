@@ -7,36 +7,45 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter
+from ray.serve.handle import DeploymentHandle
 
 from config.schema import IngressConfig, IngressSettings, ModelRoute, PoseRoute
 from deployments.errors import DeadlineExceeded, ModelUnavailable
 from deployments.imaging.decode import measure
 from deployments.logs import without_text
+from deployments.quotas import Quota
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
-from serve_app.backend import ModelState
+from serve_app.backend import ModelState, Spending
 from serve_app.dispatch import Dispatcher
 from serve_app.images.keeper import Keeper
 from serve_app.images.routes import create_router, link
 from serve_app.images.store import ImageStore
 from serve_app.images.sweeper import sweep_forever
+from serve_app.live_settings import LiveSettings
+from serve_app.permits import Permits
 from serve_app.readiness import readiness
 
 logger = logging.getLogger(__name__)
+
+KEYS_ARE_LOOKED_AT_SECONDS = 1.0
 
 
 class Service:
     """See serve_app.backend.Backend.
 
     Looks at the image store once when made, so that a wrong one is found at start (`Keeper.open`).
+
+    `quotas` is a handle of deployments.quotas.Quotas.
     """
 
-    def __init__(self, config: IngressConfig) -> None:
+    def __init__(self, config: IngressConfig, quotas: DeploymentHandle) -> None:
         self._config = config
-        self._settings: IngressSettings | None = None
+        self._live: LiveSettings | None = None
+        self._permits = Permits(quotas)
         self._dispatcher = Dispatcher()
         self._store = ImageStore(config.images.url, config.images.least_free_bytes)
         self._keeper = Keeper(self._store, config.images.timeout_seconds)
@@ -44,23 +53,33 @@ class Service:
 
     @property
     def images_router(self) -> APIRouter:
-        return create_router(self._keeper)
+        return create_router(self._keeper, self.settings)
 
     @property
     def max_body_bytes(self) -> int:
         return self._config.max_body_bytes
 
     def configure(self, user_config: dict[str, Any]) -> None:
-        """Takes a new configuration, or raises and keeps the old one."""
-        settings = IngressSettings.model_validate(user_config)
-        if not settings.keys and (self._settings is None or self._settings.keys):
+        """Takes a new configuration, with the file of keys that it names, or raises and keeps the old one."""
+        live = LiveSettings(IngressSettings.model_validate(user_config))
+        if not live.current.needs_key and (self._live is None or self._live.current.needs_key):
             logger.info("No API keys are configured: whoever reaches this service may use it.")
-        self._settings = settings
+        self._live = live
 
     def settings(self) -> IngressSettings:
-        if self._settings is None:
+        if self._live is None:
             raise ModelUnavailable("The ingress has no user_config: its models are required.")
-        return self._settings
+        return self._live.current
+
+    async def follow_keys(self) -> None:
+        """Takes the keys of the configured file anew whenever it changes, until cancelled."""
+        while True:
+            await asyncio.sleep(KEYS_ARE_LOOKED_AT_SECONDS)
+            if self._live is not None:
+                await asyncio.to_thread(self._live.refresh)
+
+    def permit(self, quota: Quota, pictures: int, deadline: float) -> AbstractAsyncContextManager[Spending]:
+        return self._permits.permit(quota, pictures, deadline)
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
         async with self._told_if_not_ready(route.name):
@@ -86,11 +105,11 @@ class Service:
     async def check_links(self) -> None:
         await self._keeper.check()
 
-    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
+    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str, owner: str) -> str:
         expires = math.ceil(time.time()) + self._config.images.lifetime_seconds
         signer = await self._keeper.signer()
         name = await self._keeper.put(picture, output_format, expires)
-        return link(signer, base_url, name, expires)
+        return link(signer, base_url, name, expires, owner if self.settings().private_pictures else None)
 
     @asynccontextmanager
     async def _told_if_not_ready(self, name: str) -> AsyncIterator[None]:

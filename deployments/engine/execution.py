@@ -96,6 +96,8 @@ class Executor:
         call, rows, ended_at = members[0][1], sum(call.rows for _, call in members), time.monotonic()
         between = 0.0 if self._ended_at is None else started_at - self._ended_at
         self._ended_at, self.last_seconds = ended_at, ended_at - started_at
+        for job, own in members:
+            job.device_seconds += self.last_seconds * own.rows / rows
         self._planner.ran(members, self.last_seconds, between)
         self._statistics.forward(call.label, len(members), rows, self.last_seconds)
         if self._memory is not None:

@@ -53,6 +53,7 @@ class Job(Generic[Result]):
         self.submitted_at = time.monotonic()
         self._deadlines = [self.submitted_at + seconds]  # of all who wait for it
         self.started_at: float | None = None
+        self.device_seconds = 0.0  # of the forwards that it was in, divided among all who were by their rows
         # Owned by the engine's thread:
         self._function = function
         self.coroutine = Coroutine(function)
@@ -104,6 +105,7 @@ class Job(Generic[Result]):
         self.coroutine.close()
         self.coroutine = Coroutine(self._function)
         self.paused_at, self.parked_among, self.log = None, None, CallLog()
+        self.device_seconds = 0.0  # what is lost is nobody's charge
         self.runs_alone = True
 
     def finish(self, result: Result) -> None:

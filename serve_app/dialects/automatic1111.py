@@ -151,7 +151,7 @@ def create_router(backend: Backend) -> APIRouter:
         openapi_extra=documented_body(TextToImageBody, form=False),
         responses={
             200: documented_timings(QUEUE_HEADER, COMPUTE_HEADER),
-            **documented(400, 401, 403, 404, 413, 500, 503, 504),
+            **documented(400, 401, 403, 404, 413, 429, 500, 503, 504),
         },
     )
     async def text_to_image(caller: AskedBy, request: Request, response: Response) -> TextToImageAnswer:
@@ -160,10 +160,10 @@ def create_router(backend: Backend) -> APIRouter:
         body = await read_json(request, TextToImageBody)
         checkpoint, model_field = body.checkpoint
         with own_names(model=model_field):
-            route = resolve(checkpoint, backend.settings())
+            route = resolve(checkpoint, backend.settings(), caller.models)
             with own_names(size=side_to_blame(route, body.size(route)), **OWN_NAMES):
-                accepted = await accept(body.to_order(route), backend, request_id(request.scope), caller)
-                results = await complete(accepted, backend)
+                async with accept(body.to_order(route), backend, request_id(request.scope), caller) as accepted:
+                    results = await complete(accepted, backend)
         if ignored := body.ignored_parameters(accepted.useless):
             response.headers[IGNORED_PARAMETERS_HEADER] = ignored
         response.headers.update(timings(results))

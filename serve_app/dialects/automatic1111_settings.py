@@ -14,12 +14,13 @@ from pydantic import BaseModel, Field
 
 from deployments.errors import InvalidRequest
 from deployments.models.registry import FAMILIES
+from serve_app.auth import Scope
 from serve_app.backend import Backend
 from serve_app.dialects.fields import IGNORED_PARAMETERS_HEADER, WireModel
 from serve_app.dialects.request_bodies import documented_body, read_json
 from serve_app.dialects.sides import own_names
 from serve_app.errors import documented
-from serve_app.routing import resolve
+from serve_app.routing import allowed, resolve
 
 AUTOMATIC = "Automatic"
 
@@ -103,7 +104,7 @@ def create_router(backend: Backend) -> APIRouter:
         openapi_extra=documented_body(OptionsBody, form=False),
         responses=documented(400, 404),
     )
-    async def set_options(request: Request, response: Response) -> Options:
+    async def set_options(request: Request, response: Response, scope: Scope) -> Options:
         """Changes nothing, since that would change what other callers get, and answers with the settings in force. The
         model in force may be asked for; another one is refused, and is chosen by `model` or `override_settings` of
         `txt2img` instead. Other settings are ignored and named in the header `Easel-Ignored-Parameters`."""
@@ -111,7 +112,7 @@ def create_router(backend: Backend) -> APIRouter:
         settings = backend.settings()
         in_force = resolve(None, settings)
         with own_names(model="sd_model_checkpoint"):
-            asked = resolve(body.sd_model_checkpoint, settings)
+            asked = resolve(body.sd_model_checkpoint, settings, scope)
         if asked is not in_force:
             raise InvalidRequest(
                 f"sd_model_checkpoint: the model for all callers stays {in_force.name}; send {asked.name} as `model`, "
@@ -124,11 +125,11 @@ def create_router(backend: Backend) -> APIRouter:
         return Options(sd_model_checkpoint=in_force.name)
 
     @router.get("/sd-models", summary="List the models that make pictures from text")
-    async def list_models() -> list[Checkpoint]:
-        """Running or not, in the order of the configuration."""
+    async def list_models(scope: Scope) -> list[Checkpoint]:
+        """Those that the key is for, running or not, in the order of the configuration."""
         return [
             Checkpoint(title=route.name, model_name=route.name, name=route.name, filename=route.name)
-            for route in backend.settings().models
+            for route in allowed(backend.settings(), scope)
             if "text-to-image" in FAMILIES[route.family].capabilities
         ]
 

@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Literal
 
 from fastapi import Request
@@ -39,8 +39,8 @@ class Picture(BaseModel):
 
     url: str = Field(
         default="",
-        description="Answers for 60 minutes (unless the service is set otherwise), without a key. Where base64 is "
-        "delivered too it may be missing: no link could be made.",
+        description="Answers for 60 minutes (unless the service is set otherwise), without a key unless pictures are "
+        "private. Where base64 is delivered too it may be missing: no link could be made.",
         examples=["https://easel.example/images/4f1c.png?expires=1589481978&signature=9a2b"],
     )
     url_image: str = Field(default="", description="With a pose: the picture, as `url`.")
@@ -141,17 +141,18 @@ async def answer(
     """An ImagesAnswer, or an EventStream where `stream` is asked for. Raises an EaselError."""
     order = body.to_order()
     delivery = await _possible(body, backend)
-    accepted = await accept(order, backend, request_id(request.scope), caller)
-    headers = {}
-    if ignored := body.ignored_parameters((*accepted.useless, *_useless_here(body))):
-        headers[IGNORED_PARAMETERS_HEADER] = ignored
-    if body.stream:
-        return await open_stream(_events(body, kind, accepted, backend), headers)
-    results = await complete(accepted, backend)
+    async with AsyncExitStack() as held:
+        accepted = await held.enter_async_context(accept(order, backend, request_id(request.scope), caller))
+        headers = {}
+        if ignored := body.ignored_parameters((*accepted.useless, *_useless_here(body))):
+            headers[IGNORED_PARAMETERS_HEADER] = ignored
+        if body.stream:
+            return await open_stream(_events(body, kind, accepted, backend, held.pop_all()), headers)
+        results = await complete(accepted, backend)
     response.headers.update(headers | timings(results))
     return ImagesAnswer(
         created=int(time.time()),
-        data=await _delivered(results, accepted, delivery, backend, base_url(backend, request)),
+        data=await _delivered(results, accepted, delivery, backend, base_url(backend, request), caller.name),
         usage=_usage(accepted, len(results)),
         **_described(body, accepted),
     )
@@ -164,9 +165,12 @@ def _useless_here(body: ImageBody) -> tuple[str, ...]:
     return ("partial_images",) if body.partial_images else ()
 
 
-async def _events(body: ImageBody, kind: Kind, accepted: Accepted, backend: Backend) -> AsyncGenerator[Event, None]:
+async def _events(
+    body: ImageBody, kind: Kind, accepted: Accepted, backend: Backend, held: AsyncExitStack
+) -> AsyncGenerator[Event, None]:
+    """Ends the block of `accept`, which is `held`, with the last event or when it is closed."""
     shown = [0] * len(accepted.requests)
-    async with aclosing(stream(accepted, backend)) as told:
+    async with held, aclosing(stream(accepted, backend)) as told:
         async for index, event in told:
             common = {"index": index, "created_at": int(time.time()), **_described(body, accepted)}
             if isinstance(event, ImageResult):
@@ -218,14 +222,15 @@ async def _delivered(
     delivery: frozenset[ResponseFormat],
     backend: Backend,
     address: str,
+    owner: str,
 ) -> list[Picture]:
     """In all forms of `delivery`, or in base64 alone where a link could not be made and base64 is one of them."""
     try:
-        return await _pictures(results, accepted, delivery, backend, address)
+        return await _pictures(results, accepted, delivery, backend, address, owner)
     except StoreUnavailable:
         if "b64_json" not in delivery:
             raise
-        return await _pictures(results, accepted, frozenset(["b64_json"]), backend, address)
+        return await _pictures(results, accepted, frozenset(["b64_json"]), backend, address, owner)
 
 
 async def _pictures(
@@ -234,15 +239,16 @@ async def _pictures(
     delivery: frozenset[ResponseFormat],
     backend: Backend,
     address: str,
+    owner: str,
 ) -> list[Picture]:
     pose = _pose_fields(accepted.skeleton, in_base64="b64_json" in delivery)
     if accepted.skeleton and "url" in delivery:
-        pose["url_pose"] = await backend.keep(accepted.skeleton.picture, "png", address)
+        pose["url_pose"] = await backend.keep(accepted.skeleton.picture, "png", address, owner)
     pictures = []
     for result in results:
         forms: dict[str, Any] = {}
         if "url" in delivery:
-            forms["url"] = await backend.keep(result.image, result.output_format, address)
+            forms["url"] = await backend.keep(result.image, result.output_format, address, owner)
             if accepted.skeleton:
                 forms["url_image"] = forms["url"]
         if "b64_json" in delivery:

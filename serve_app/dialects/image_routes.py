@@ -32,7 +32,7 @@ def create_image_router(
         openapi_extra=documented_body(generation_body, form=False),
         response_model=ImagesAnswer,
         response_model_exclude_unset=True,
-        responses={200: EVENT_STREAM, **documented(400, 401, 403, 404, 413, 415, 500, 503, 504)},
+        responses={200: EVENT_STREAM, **documented(400, 401, 403, 404, 413, 415, 429, 500, 503, 504)},
     )
     async def generations(
         caller: AskedBy, body: Annotated[ImageBody, Depends(read_generation)], request: Request, response: Response
@@ -47,7 +47,7 @@ def create_image_router(
         openapi_extra=documented_body(edit_body, form=True),
         response_model=ImagesAnswer,
         response_model_exclude_unset=True,
-        responses={200: EVENT_STREAM, **documented(400, 401, 403, 404, 413, 415, 500, 503, 504)},
+        responses={200: EVENT_STREAM, **documented(400, 401, 403, 404, 413, 415, 429, 500, 503, 504)},
     )
     async def edits(
         caller: AskedBy, body: Annotated[EditFields, Depends(read_edit)], request: Request, response: Response

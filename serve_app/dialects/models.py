@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from config.schema import Limits, ModelRoute
 from deployments.models.registry import FAMILIES, Capability
+from serve_app.auth import Scope
 from serve_app.backend import Backend
 from serve_app.errors import documented
-from serve_app.routing import resolve
+from serve_app.routing import allowed, require_allowed, resolve
 
 
 class ModelLimits(Limits):
@@ -44,14 +45,17 @@ def create_router(backend: Backend, prefix: str) -> APIRouter:
     router = APIRouter(prefix=f"{prefix}/models", tags=["Models"])
 
     @router.get("", summary="List the models")
-    async def list_models() -> ModelList:
-        """Every configured model, running or not."""
-        return ModelList(data=[describe(route) for route in backend.settings().models])
+    async def list_models(scope: Scope) -> ModelList:
+        """Every configured model that the key is for, running or not."""
+        return ModelList(data=[describe(route) for route in allowed(backend.settings(), scope)])
 
-    @router.get("/{name:path}", summary="Describe a model", responses=documented(404))
-    async def get_model(name: str) -> Model:
+    @router.get("/{name:path}", summary="Describe a model", responses=documented(403, 404))
+    async def get_model(name: str, scope: Scope) -> Model:
         """One model by its name or an alias, in any case."""
-        return describe(resolve(name, backend.settings()))
+        settings = backend.settings()
+        route = resolve(name, settings, scope)
+        require_allowed([route], settings, scope)
+        return describe(route)
 
     return router
 

@@ -148,7 +148,7 @@ def create_router(backend: Backend) -> APIRouter:
         "openapi_extra": documented_body(GenerationBody, form=False),
         "responses": {
             200: documented_timings(QUEUE_HEADER, COMPUTE_HEADER),
-            **documented(400, 401, 403, 404, 413, 415, 500, 503, 504, envelope=NebulaErrorEnvelope),
+            **documented(400, 401, 403, 404, 413, 415, 429, 500, 503, 504, envelope=NebulaErrorEnvelope),
         },
     }
 
@@ -160,10 +160,10 @@ def create_router(backend: Backend) -> APIRouter:
         `Easel-Ignored-Parameters`."""
         body = await read_json(request, GenerationBody)
         order = body.to_order()
-        route = resolve(order.model, backend.settings())
+        route = resolve(order.model, backend.settings(), caller.models)
         with own_names(size=side_to_blame(route, (body.width, body.height))):
-            accepted = await accept(order, backend, request_id(request.scope), caller)
-            results = await complete(accepted, backend)
+            async with accept(order, backend, request_id(request.scope), caller) as accepted:
+                results = await complete(accepted, backend)
         if ignored := body.ignored_parameters(accepted.useless):
             response.headers[IGNORED_PARAMETERS_HEADER] = ignored
         response.headers.update(timings(results))

@@ -1,7 +1,8 @@
 """Signs and verifies the links of stored pictures, so that they need no key, cannot be made up and end in time.
 
-Invariants: the signature covers name and expiry together; only the very characters that were signed verify; a link
-answers while now < expires. Whoever does not hold a right signature learns nothing, not even that a link has expired.
+Invariants: the signature covers name, expiry and owner together; only the very characters that were signed verify; a
+link answers while now < expires. Whoever does not hold a right signature learns nothing, not even that a link has
+expired. The owner, where there is one, is for the route to ask for: here it is a text.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import re
 
 from deployments.errors import Expired, Forbidden
@@ -22,11 +24,13 @@ class LinkSigner:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def sign(self, name: str, expires: int) -> str:
+    def sign(self, name: str, expires: int, owner: str | None = None) -> str:
         """The signature of a link to picture `name` that ends at `expires` (unix seconds): 43 URL-safe characters."""
-        return self._signature(name, str(expires))
+        return self._signature(name, str(expires), owner)
 
-    def verify(self, name: str, expires: str | None, signature: str | None, now: float) -> None:
+    def verify(
+        self, name: str, expires: str | None, signature: str | None, now: float, owner: str | None = None
+    ) -> None:
         """Accept a link as it arrived, at `now` (unix seconds).
 
         Raises Forbidden, with one and the same message, where a part is missing, malformed or not as signed, and
@@ -35,14 +39,15 @@ class LinkSigner:
         changed = Forbidden("This link is not valid: its path, expiry or signature is missing or was changed.")
         if expires is None or signature is None or not _UNIX_SECONDS.fullmatch(expires):
             raise changed
-        if not hmac.compare_digest(_bytes(self._signature(name, expires)), _bytes(signature)):
+        if not hmac.compare_digest(_bytes(self._signature(name, expires, owner)), _bytes(signature)):
             raise changed
         if now >= int(expires):
             raise Expired("This link has expired; pictures are kept for a limited time.")
 
-    def _signature(self, name: str, expires: str) -> str:
-        # Unambiguous: `expires` is digits alone, so the first colon ends it.
-        digest = hmac.new(self._secret, _bytes(f"{expires}:{name}"), hashlib.sha256).digest()
+    def _signature(self, name: str, expires: str, owner: str | None) -> str:
+        # Unambiguous: `expires` is digits alone, so the first colon ends it, and a list in JSON begins with no digit.
+        signed = f"{expires}:{name}" if owner is None else json.dumps([expires, name, owner])
+        digest = hmac.new(self._secret, _bytes(signed), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import yaml
-from openai import AuthenticationError, OpenAI, PermissionDeniedError
+from openai import AuthenticationError, OpenAI, PermissionDeniedError, RateLimitError
 from PIL import Image
 from ray import serve
 
@@ -21,32 +24,49 @@ if TYPE_CHECKING:
     from tests.conftest import LiveService
 
 LOCAL = Path(__file__).resolve().parents[2] / "config" / "local.yaml"
-KEY, TRUSTED_KEY = "key-of-otter", "key-of-badger"
+MODEL = "be-stable-diffusion-xl-base-1.0"
+KEY, TRUSTED_KEY, LIMITED_KEY, SCOPED_KEY = (f"key-of-{name}" for name in ("otter", "badger", "vole", "stoat"))
+SECONDS = 60  # for what takes one or two: only a failure takes longer
+
+
+def entry(key: str, **limits: Any) -> dict[str, Any]:
+    return {"name": key.removeprefix("key-of-"), "sha256": hashlib.sha256(key.encode()).hexdigest(), **limits}
 
 
 @pytest.fixture(scope="module")
-def guarded(service: LiveService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A second ingress to the same models, with two keys; its base URL."""
+def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a key that has limits and one that is for another model."""
+    path = tmp_path_factory.mktemp("secret") / "keys.yaml"
+    limited = entry(LIMITED_KEY, max_concurrent=1, gpu_seconds_per_hour=3600)
+    path.write_text(yaml.safe_dump([limited, entry(SCOPED_KEY, models=["be-flux-1-schnell"])]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def guarded(service: LiveService, tmp_path_factory: pytest.TempPathFactory, keys_file: Path) -> Iterator[str]:
+    """A second ingress to the same models, with two keys, a file of others, and private pictures; its base URL."""
     application = next(one for one in yaml.safe_load(LOCAL.read_text())["applications"] if one["name"] == "ingress")
-    keys = [
-        {"name": "otter", "sha256": hashlib.sha256(KEY.encode()).hexdigest()},
-        {"name": "badger", "sha256": hashlib.sha256(TRUSTED_KEY.encode()).hexdigest(), "may_prioritize": True},
-    ]
+    settings = application["deployments"][0]["user_config"] | {
+        "keys": [entry(KEY), entry(TRUSTED_KEY, may_prioritize=True)],
+        "keys_file": str(keys_file),
+        "private_pictures": True,
+    }
     ingress = build({"images": {"url": str(tmp_path_factory.mktemp("guarded"))}})
-    deployment = ingress._bound_deployment.options(
-        user_config=application["deployments"][0]["user_config"] | {"keys": keys}, ray_actor_options={"num_cpus": 0.1}
-    )
+    deployment = ingress._bound_deployment.options(user_config=settings, ray_actor_options={"num_cpus": 0.1})
     arguments = deployment.init_args
     serve.run(deployment.bind(*arguments), name="guarded", route_prefix="/guarded")
     yield f"{service.url}/guarded/v1"
     serve.delete("guarded")
 
 
+def client_of(base_url: str, key: str) -> OpenAI:
+    return OpenAI(base_url=base_url, api_key=key, max_retries=0)
+
+
 def paint(base_url: str, key: str, **headers: str) -> tuple[int, int]:
     """One picture by OpenAI's own client; its size."""
-    client = OpenAI(base_url=base_url, api_key=key, max_retries=0)
-    answer = client.images.generate(
-        model="be-stable-diffusion-xl-base-1.0",
+    answer = client_of(base_url, key).images.generate(
+        model=MODEL,
         prompt="a red circle",
         size="64x64",  # type: ignore[arg-type] # any size, not OpenAI's only
         response_format="b64_json",
@@ -71,3 +91,85 @@ def test_only_trusted_keys_get_a_high_priority(guarded: str) -> None:
     assert refused.value.code == "priority_not_allowed"
     assert paint(guarded, TRUSTED_KEY, **{"Easel-Priority": "high"}) == (64, 64)
     assert paint(guarded, KEY, **{"Easel-Priority": "low"}) == (64, 64)
+
+
+def test_a_key_with_a_quota_gets_no_more_than_it_may_have(guarded: str) -> None:
+    for _ in range(3):  # one after another, each as soon as the one before is answered
+        assert paint(guarded, LIMITED_KEY) == (64, 64)
+    with pytest.raises(RateLimitError) as refused:
+        client_of(guarded, LIMITED_KEY).images.generate(
+            model=MODEL, prompt="two red circles", size="256x256", extra_body={"num_images": 2}
+        )
+    assert refused.value.code == "rate_limit_exceeded"
+    assert refused.value.type == "rate_limit_error"
+    assert "max_concurrent" in refused.value.message
+    assert 1 <= int(refused.value.response.headers["retry-after"]) <= 60
+    assert paint(guarded, LIMITED_KEY) == (64, 64)
+
+
+def test_a_picture_in_the_making_counts_until_its_client_has_gone(guarded: str) -> None:
+    """As long as a stream is read; whoever leaves it gives its place back."""
+    body = {"prompt": "a red circle", "size": "256x256", "num_steps": 100, "stream": True}
+    headers = {"authorization": f"Bearer {LIMITED_KEY}"}
+    with httpx.stream("POST", f"{guarded}/images/generations", json=body, headers=headers, timeout=SECONDS) as answer:
+        assert answer.status_code == 200
+        next(answer.iter_lines())
+        with pytest.raises(RateLimitError):
+            paint(guarded, LIMITED_KEY)
+    ends = time.monotonic() + SECONDS
+    while True:
+        try:
+            assert paint(guarded, LIMITED_KEY) == (64, 64)
+            return
+        except RateLimitError:
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+
+
+def test_a_key_is_for_its_models_alone(guarded: str) -> None:
+    client = client_of(guarded, SCOPED_KEY)
+    assert [model.id for model in client.models.list()] == ["black-forest-labs/FLUX.1-schnell"]
+    with pytest.raises(PermissionDeniedError) as refused:
+        paint(guarded, SCOPED_KEY)
+    assert refused.value.code == "model_not_allowed"
+    with pytest.raises(PermissionDeniedError):
+        client.models.retrieve(MODEL)
+    picture = client.images.generate(model="be-flux-1-schnell", prompt="a red circle", size="64x64")  # type: ignore[call-overload]
+    assert picture.data
+
+
+def test_a_private_picture_is_its_owners_alone(guarded: str) -> None:
+    answer = client_of(guarded, KEY).images.generate(
+        model=MODEL, prompt="a red circle", size="256x256", response_format="url"
+    )
+    assert answer.data
+    url = answer.data[0].url
+    assert url
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers={"authorization": f"Bearer {TRUSTED_KEY}"}).status_code == 403
+    own = httpx.get(url, headers={"authorization": f"Bearer {KEY}"})
+    assert (own.status_code, own.headers["content-type"]) == (200, "image/png")
+    changed = url.replace("owner=otter", "owner=badger")
+    assert changed != url
+    assert httpx.get(changed, headers={"authorization": f"Bearer {TRUSTED_KEY}"}).status_code == 403
+
+
+def test_a_changed_file_of_keys_applies_without_a_restart(guarded: str, keys_file: Path) -> None:
+    """The last test: it takes a key away, and gives another one."""
+    new_key = "key-of-shrew"
+    with pytest.raises(AuthenticationError):
+        paint(guarded, new_key)
+    beside = keys_file.with_suffix(".new")
+    beside.write_text(yaml.safe_dump([entry(new_key)]))
+    os.replace(beside, keys_file)
+    ends = time.monotonic() + SECONDS
+    while httpx.get(f"{guarded}/models", headers={"authorization": f"Bearer {new_key}"}).status_code == 401:
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+    assert paint(guarded, new_key) == (64, 64)
+    with pytest.raises(AuthenticationError):
+        paint(guarded, LIMITED_KEY)
+    keys_file.write_text("- {name: shrew, sha256: not a hash}")
+    time.sleep(2.5)  # in which it is looked at
+    assert paint(guarded, new_key) == (64, 64)
+    assert paint(guarded, KEY) == (64, 64)

@@ -179,6 +179,7 @@ async def test_the_result_is_the_encoded_picture_and_what_made_it(model: Diffusi
     assert (result.steps, result.guidance_scale, result.output_format) == (3, 1.0, "png")
     assert 0 <= result.queue_seconds < SECONDS
     assert 0 < result.inference_seconds < SECONDS
+    assert 0 < result.device_seconds <= result.inference_seconds
     assert pickle.loads(pickle.dumps(result)) == result
 
 
@@ -405,6 +406,9 @@ class TestStream:
         assert isinstance(result, ImageResult)
         alone = await model.generate(request(steps=4))
         assert (result.image, result.seed, result.steps) == (alone.image, alone.seed, alone.steps)
+        taken = [each.device_seconds for each in (*progress, result)]
+        assert taken == sorted(taken)
+        assert taken[-1] > 0
 
     async def test_tells_a_step_before_the_next_is_done(self, model: Diffusion, toy: Toy) -> None:
         toy.network.gate.clear()
@@ -801,6 +805,7 @@ async def test_who_joins_a_job_lends_it_time_and_takes_none_away(model: Diffusio
     assert shared.job.expires_at > time.monotonic() + SECONDS / 2
     toy.network.gate.set()
     assert (await short).image == (await long).image
+    assert short.result().device_seconds == long.result().device_seconds > 0  # each is charged all of it
 
 
 async def test_who_joins_is_not_refused_for_want_of_time_but_for_too_great_a_number(model: Diffusion, toy: Toy) -> None:

@@ -38,6 +38,7 @@ RESULT = ImageResult(
     guidance_scale=2.5,
     queue_seconds=0.1,
     inference_seconds=0.2,
+    device_seconds=0.05,
 )
 ALL = [REQUEST, RESULT, Progress(step=1, steps=3)]
 

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
-from config.files import Autoscaling, ConfigError, Logging, ServeFile, read_serve_file
+from config.files import Autoscaling, Logging, ServeFile, read_serve_file
+from config.mistakes import ConfigError
 from deployments.autoscaling import backlog_policy
 
 FOLDER = Path(__file__).parents[3] / "config"
@@ -524,3 +525,55 @@ def test_a_file_that_was_scrambled_is_read_or_refused(data: st.DataObject) -> No
 @given(st.binary() | st.text().map(str.encode) | st.lists(st.sampled_from(SCRAMBLING), max_size=8).map(b"".join))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     assert_read_or_refused(content)
+
+
+@pytest.fixture
+def keys_file(content: dict[str, Any], tmp_path: Path) -> Path:
+    """Of the ingress; it is not there yet."""
+    path = tmp_path / "keys.yaml"
+    ingress(content)["user_config"]["keys_file"] = str(path)
+    return path
+
+
+def test_a_service_with_keys_or_a_file_of_them_needs_one(
+    content: dict[str, Any], read: Callable[[object], ServeFile], tmp_path: Path
+) -> None:
+    assert not read(content).needs_key
+    ingress(content)["user_config"]["keys"] = [{"name": "a", "sha256": "0" * 64}]
+    assert read(content).needs_key
+    ingress(content)["user_config"] |= {"keys": [], "keys_file": str(tmp_path / "empty.yaml")}
+    (tmp_path / "empty.yaml").write_text("[]")
+    assert read(content).needs_key
+
+
+def test_a_file_of_keys_is_checked_where_it_is(
+    content: dict[str, Any], read: Callable[[object], ServeFile], keys_file: Path
+) -> None:
+    assert read(content).needs_key  # it may be there on the cluster
+    keys_file.write_text("- {name: a, sha256: sk-secret}")
+    with pytest.raises(ConfigError) as refused:
+        read(content)
+    assert str(refused.value).startswith(f"{INGRESS}.user_config: keys_file: {keys_file}: [0].sha256: ")
+    assert "sk-secret" not in str(refused.value)
+
+
+def test_the_quotas_may_be_told_of_and_are_one(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:
+    deployments = content["applications"][0]["deployments"]
+    deployments.append({"name": "Quotas", "ray_actor_options": {"num_cpus": 0.5}})
+    assert read(content).port == 8000
+    deployments[1]["num_replicas"] = 1
+    read(content)
+    for change, place in (
+        ({"num_replicas": 2}, "num_replicas"),
+        ({"num_replicas": "auto"}, "num_replicas"),
+        ({"autoscaling_config": {"max_replicas": 2}}, "autoscaling_config"),
+        ({"name": "Quota"}, "name"),
+        ({"user_config": {}}, "user_config"),
+    ):
+        deployments[1] = {"name": "Quotas", **change}
+        with pytest.raises(ConfigError) as refused:
+            read(content)
+        assert str(refused.value).startswith(f"applications[0].deployments[1].{place}: ")
+    deployments[1:] = [{"name": "Quotas"}, {"name": "Quotas"}]
+    with pytest.raises(ConfigError, match=r"^applications\[0\].deployments: "):
+        read(content)

@@ -137,13 +137,42 @@ def test_there_is_no_key_by_default_and_nobody_is_trusted() -> None:
     assert IngressSettings.model_validate(keys()).keys == ()
     (key,) = IngressSettings.model_validate(keys({"name": "a", "sha256": SHA256})).keys
     assert (key.weight, key.may_prioritize) == (1.0, False)
+    assert (key.models, key.max_concurrent, key.gpu_seconds_per_hour) == (None, None, None)
 
 
 def test_keys_are_told_apart() -> None:
     first, second = {"name": "a", "sha256": SHA256}, {"name": "b", "sha256": SHA256[::-1]}
     assert len(IngressSettings.model_validate(keys(first, second)).keys) == 2
-    assert "keys: 'a' names two keys" in mistake(IngressSettings, keys(first, {**second, "name": "a"}))[1]
-    assert "keys: 'a' and 'b' have the same key" in mistake(IngressSettings, keys(first, {**first, "name": "b"}))[1]
+    same_name = mistake(IngressSettings, keys(first, {**second, "name": "a"}))[1]
+    same_key = mistake(IngressSettings, keys(first, {**first, "name": "b"}))[1]
+    assert "keys[1].name: keys[0] has the same" in same_name
+    assert "keys[1].sha256: keys[0] has the same" in same_key
+
+
+@pytest.mark.parametrize("models", [["paint"], ["PAINT", "Brush"], [], None])
+def test_a_key_may_be_for_some_models(models: list[str] | None) -> None:
+    values = keys({"name": "a", "sha256": SHA256, "models": models})
+    values["models"][0]["aliases"] = ["brush"]
+    (key,) = IngressSettings.model_validate(values).keys
+    assert key.models == (None if models is None else tuple(models))
+
+
+def test_a_key_is_for_no_model_that_is_unknown() -> None:
+    unknown = keys({"name": "a", "sha256": SHA256}, {"name": "b", "sha256": SHA256[::-1], "models": ["paint", "pain"]})
+    assert "keys[1].models[1]: is none of the models' names" in mistake(IngressSettings, unknown)[1]
+
+
+def test_a_service_with_keys_or_a_file_of_them_needs_one() -> None:
+    assert not IngressSettings.model_validate(keys()).needs_key
+    assert IngressSettings.model_validate(keys({"name": "a", "sha256": SHA256})).needs_key
+    assert IngressSettings.model_validate({**keys(), "keys_file": "/secrets/keys.yaml"}).needs_key
+
+
+def test_private_pictures_need_keys() -> None:
+    assert not IngressSettings.model_validate(keys()).private_pictures
+    assert "private_pictures: needs keys" in mistake(IngressSettings, {**keys(), "private_pictures": True})[1]
+    for key in ({"keys": [{"name": "a", "sha256": SHA256}]}, {"keys_file": "/secrets/keys.yaml"}):
+        assert IngressSettings.model_validate({**keys(), **key, "private_pictures": True}).private_pictures
 
 
 @pytest.mark.parametrize("wrong", [{"sha256": "sk-secret"}, {"sha256": ["sk-secret"]}, {"key": "sk-secret"}])
@@ -219,6 +248,10 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
             [SHA256.upper(), SHA256[1:], f"{SHA256}0", f"{SHA256}\n", "sk-key", None],
         ),
         (ApiKey, "weight", [0.01, 100], [0, 0.009, 101, -1, float("nan"), None]),
+        (ApiKey, "max_concurrent", [1, None], [0, -1, 1.5]),
+        (ApiKey, "gpu_seconds_per_hour", [0.1, None], [0, -1, float("inf")]),
+        (ApiKey, "models", [None, [], ["a"]], ["a", [1]]),
+        (IngressSettings, "keys_file", ["/keys.yaml", "~/keys.yaml", None], ["keys.yaml", "./keys.yaml", ""]),
         (ModelSettings, "watchdog_seconds", [0.1], [0]),
         (ImageStoreConfig, "url", ["memory://x"], [""]),
         (ImageStoreConfig, "lifetime_seconds", [1], [0, 0.5]),

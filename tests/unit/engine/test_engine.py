@@ -80,6 +80,7 @@ def pipeline(
     start: float = 0.0,
     steps: int = 4,
     width: int = 3,
+    rows: int = 1,
     finish: Callable[[], None] | None = None,
     at_step: Callable[[int], None] | None = None,
 ) -> Pipeline:
@@ -87,7 +88,7 @@ def pipeline(
     net = share(toy, "toy", {"forward": MergeRules(per_row=frozenset({"timestep"}))}, role=Role.DENOISES)
 
     def run() -> float:
-        sample = torch.full((1, width), float(start))
+        sample = torch.full((rows, width), float(start))
         for step in range(steps):
             sample = net(sample, 1)
             if at_step:
@@ -131,6 +132,24 @@ def test_a_request_joins_a_running_batch(engine: DiffusionEngine, toy: Toy) -> N
     assert results([job]) == [6.0]
     assert results(late) == [2.0]
     assert toy.batches == [1, 1, 2, 2, 1, 1]
+
+
+def test_the_seconds_of_a_forward_are_divided_by_rows(engine: DiffusionEngine, toy: Toy) -> None:
+    jobs = submit_all(engine, [pipeline(toy), pipeline(toy, rows=3), pipeline(toy, steps=8), pipeline(toy, width=5)])
+    results(jobs)
+    assert toy.batches.count(5) == 4
+    one, three, longer, _ = [job.device_seconds for job in jobs]
+    assert 0 < one < longer
+    assert three == pytest.approx(3 * one)
+    spent = sum(forwards.seconds for forwards in engine.statistics().forwards.values())
+    assert sum(job.device_seconds for job in jobs) == pytest.approx(spent)
+
+
+def test_seconds_that_were_lost_are_nobodys(toy: Toy) -> None:
+    job = Job(0, pipeline(toy), Workload(), SECONDS, lambda: None, lambda _: None)
+    job.device_seconds = 1.0
+    job.start_over()
+    assert job.device_seconds == 0.0
 
 
 def test_sizes_never_share_a_forward(engine: DiffusionEngine, toy: Toy) -> None:

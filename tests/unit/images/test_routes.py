@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import threading
 import uuid
 from collections.abc import AsyncIterator
@@ -12,7 +14,8 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from deployments.errors import EaselError, Expired, Forbidden, NotFound, StoreUnavailable
+from config.schema import ApiKey, IngressSettings, ModelRoute
+from deployments.errors import EaselError, Expired, Forbidden, NotFound, StoreUnavailable, Unauthorized
 from serve_app.images.keeper import Keeper
 from serve_app.images.routes import create_router, link
 from serve_app.images.signing import LinkSigner
@@ -25,7 +28,8 @@ PICTURE = b"RIFF0000WEBP" + bytes(500)
 EXPIRES = 5000
 SECRET = "a secret of this test alone"
 SIGNER = LinkSigner(SECRET.encode())
-STATUS = {Forbidden: 403, NotFound: 404, Expired: 410, StoreUnavailable: 503}
+SETTINGS = IngressSettings(models=(ModelRoute(name="paint", application="sdxl", family="sdxl"),), default_model="paint")
+STATUS = {Unauthorized: 401, Forbidden: 403, NotFound: 404, Expired: 410, StoreUnavailable: 503}
 
 
 @pytest.fixture
@@ -43,16 +47,17 @@ class Service:
 
     def __init__(self) -> None:
         self.now = 4000.0
+        self.settings = SETTINGS
         self.store = ImageStore(f"memory://{uuid.uuid4().hex}")
         self.application = FastAPI()
-        self.application.include_router(create_router(Keeper(self.store, 30), clock=lambda: self.now))
+        self.application.include_router(create_router(Keeper(self.store, 30), lambda: self.settings, lambda: self.now))
 
         @self.application.exception_handler(EaselError)
         async def answer(_: Request, error: EaselError) -> JSONResponse:
             return JSONResponse({"error": {"code": error.code}}, STATUS[type(error)])
 
-    def put(self, extension: str = "webp") -> str:
-        return link(SIGNER, BASE, self.store.put(PICTURE, extension, EXPIRES), EXPIRES)
+    def put(self, extension: str = "webp", owner: str | None = None) -> str:
+        return link(SIGNER, BASE, self.store.put(PICTURE, extension, EXPIRES), EXPIRES, owner)
 
 
 @pytest.fixture
@@ -162,6 +167,90 @@ async def test_traversal_reaches_nothing_even_when_signed(
     assert (await client.get(f"/images/{path}", params=query)).status_code in (403, 404)
 
 
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+KEYS = tuple(
+    ApiKey(name=name, sha256=hashlib.sha256(f"key of {name}".encode()).hexdigest()) for name in ("otter", "bad & ger")
+)
+OTTER, BADGER = bearer("key of otter"), bearer("key of bad & ger")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+class TestPrivate:
+    @pytest.fixture(autouse=True)
+    def _private(self, service: Service) -> None:
+        service.settings = SETTINGS.model_copy(update={"keys": KEYS, "private_pictures": True})
+
+    async def test_links_answer_with_the_key_of_their_owner(
+        self, method: str, service: Service, client: httpx.AsyncClient
+    ) -> None:
+        for owner, headers in (("otter", OTTER), ("bad & ger", BADGER)):
+            assert (await client.request(method, service.put(owner=owner), headers=headers)).status_code == 200
+        password = {"authorization": f"Basic {base64.b64encode(b'any:key of otter').decode()}"}
+        assert (await client.request(method, service.put(owner="otter"), headers=password)).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("headers", "status"), [({}, 401), (bearer("nobody's"), 401), (bearer(""), 401), (BADGER, 403)]
+    )
+    async def test_links_answer_with_no_other_key(
+        self, headers: dict[str, str], status: int, method: str, service: Service, client: httpx.AsyncClient
+    ) -> None:
+        service.store.get = lambda _: pytest.fail("the store was read")  # type: ignore[method-assign]
+        response = await client.request(method, service.put(owner="otter"), headers=headers)
+        assert (response.status_code, PICTURE in response.content) == (status, False)
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("owner=otter", "owner=bad+%26+ger"),
+            ("owner=otter", "owner=Otter"),
+            ("owner=otter", "owner="),
+            ("owner=otter&", ""),
+            ("owner=otter", "Owner=otter"),
+            ("owner=otter", "owner=otter&owner=bad+%26+ger"),
+            ("expires=5000", "expires=5001"),
+            (".webp", ".WEBP"),
+            ("/images/", "/images//"),
+            ("/images/", "/images/..%2f"),
+            ("/images/", "/IMAGES/"),
+            (".webp?", ".webp%00?"),
+        ],
+    )
+    async def test_links_that_were_changed_answer_to_nobody(
+        self, old: str, new: str, method: str, service: Service, client: httpx.AsyncClient
+    ) -> None:
+        changed = service.put(owner="otter").replace(old, new)
+        for headers in (OTTER, BADGER):
+            assert (await client.request(method, changed, headers=headers)).status_code in (403, 404)
+
+    async def test_links_end_in_time(self, method: str, service: Service, client: httpx.AsyncClient) -> None:
+        url = service.put(owner="otter")
+        service.now = EXPIRES
+        assert (await client.request(method, url, headers=OTTER)).status_code == 410
+
+    async def test_links_from_before_answer_no_more(
+        self, method: str, service: Service, client: httpx.AsyncClient
+    ) -> None:
+        assert (await client.request(method, service.put(), headers=OTTER)).status_code == 403
+
+    async def test_links_stay_private_where_new_ones_are_not(
+        self, method: str, service: Service, client: httpx.AsyncClient
+    ) -> None:
+        url = service.put(owner="otter")
+        service.settings = SETTINGS.model_copy(update={"keys": KEYS})
+        assert (await client.request(method, url)).status_code == 401
+        assert (await client.request(method, url, headers=OTTER)).status_code == 200
+        service.settings = SETTINGS
+        assert (await client.request(method, url, headers=OTTER)).status_code == 401
+
+    async def test_there_is_no_list_of_pictures(self, method: str, service: Service, client: httpx.AsyncClient) -> None:
+        service.put(owner="otter")
+        for path in ("/images", "/images/", "/images/?owner=otter", "/images/*"):
+            assert (await client.request(method, path, headers=OTTER)).status_code in (403, 404)
+
+
 async def test_a_deleted_picture_is_not_found(service: Service, client: httpx.AsyncClient) -> None:
     url = service.put()
     assert service.store.sweep(EXPIRES + 1000) == 1
@@ -223,4 +312,4 @@ def test_the_schema_describes_the_picture_and_the_refusals(service: Service) -> 
 
     assert list(operations) == ["get"]
     assert set(operations["get"]["responses"]["200"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
-    assert {"403", "404", "410", "503"} <= set(operations["get"]["responses"])
+    assert {"401", "403", "404", "410", "503"} <= set(operations["get"]["responses"])

@@ -84,6 +84,21 @@ def test_the_border_between_expiry_and_name_counts() -> None:
             SIGNER.verify(name, expires, signature, now=0)
 
 
+OWNED = SIGNER.sign(NAME, EXPIRES, "otter")
+
+
+def test_the_owner_is_signed_too() -> None:
+    SIGNER.verify(NAME, "1000", OWNED, now=0, owner="otter")
+    for owner in (None, "", "Otter", "otter ", "badger", "otter\0", "\ud800"):
+        with pytest.raises(Forbidden):
+            SIGNER.verify(NAME, "1000", OWNED, now=0, owner=owner)
+    for owner in ("", "otter"):  # given to a link that has none
+        with pytest.raises(Forbidden):
+            SIGNER.verify(NAME, "1000", SIGNATURE, now=0, owner=owner)
+    with pytest.raises(Expired):
+        SIGNER.verify(NAME, "1000", OWNED, now=1000, owner="otter")
+
+
 PART = st.none() | st.text()  # None leaves a part as it was signed
 LINKS = st.tuples(st.text(), st.integers(0, 10**12 - 1))
 NEAR_DIGITS = st.text(st.sampled_from("0123456789+- _:.e\u0663"), max_size=14)
@@ -113,6 +128,19 @@ def test_no_link_verifies_that_one_character_was_changed_of(part: int, data: st.
     assume(parts[part] != text)
     with pytest.raises(Forbidden):
         SIGNER.verify(*parts, now=0)
+
+
+OWNERS = st.none() | st.text()
+
+
+@given(first=st.tuples(LINKS, OWNERS), second=st.tuples(LINKS, OWNERS))
+@example(first=(('x", "y', 1), "z"), second=(("x", 1), 'y", "z'))
+@example(first=(("x", 1), None), second=(("x", 1), ""))
+def test_no_two_links_have_one_signature(
+    first: tuple[tuple[str, int], str | None], second: tuple[tuple[str, int], str | None]
+) -> None:
+    assume(first != second)
+    assert SIGNER.sign(*first[0], first[1]) != SIGNER.sign(*second[0], second[1])
 
 
 @given(LINKS)

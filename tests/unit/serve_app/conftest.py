@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -21,9 +22,10 @@ from starlette.routing import Match, Route
 
 from config.schema import IngressSettings, Limits, ModelRoute, PoseRoute
 from deployments.imaging.decode import measure
+from deployments.quotas import Quota
 from deployments.types import ImageRequest, ImageResult, OutputFormat, Person, PoseSource, Progress, Skeleton
 from serve_app.asgi import create_app
-from serve_app.backend import ModelState
+from serve_app.backend import ModelState, Spending
 
 SDXL = ModelRoute(
     name="stabilityai/stable-diffusion-xl-base-1.0",
@@ -57,6 +59,10 @@ class FakeBackend:
         self.requests: list[ImageRequest] = []
         self.routes: list[ModelRoute] = []
         self.kept: list[tuple[bytes, str]] = []
+        self.owners: list[str] = []  # of what was kept
+        self.permits: list[tuple[Quota, int]] = []  # that were asked for, and for how many pictures
+        self.refused_permit: Exception | None = None
+        self.charged: list[float] = []  # seconds, of each permit that was given back
         self.poses: list[tuple[PoseSource, int, int]] = []
         self.people: tuple[Person, ...] = (Person(body=((0.5, 0.25), *[None] * 17)),)
         self.closed_streams = 0
@@ -68,11 +74,23 @@ class FakeBackend:
         self.durations: dict[int, tuple[float, float]] = {}  # of waiting and making the picture of a seed
         self.waiting: tuple[float | None, ...] = ()  # seconds left, each time that a stream tells before it runs
         self.seconds_a_step: float | None = None
+        self.device_seconds_a_step = 0.0
         self.failing_seed: int | None = None  # None: every seed fails with `failure`, and the others never end
         self.cancelled: list[int] = []
 
     def settings(self) -> IngressSettings:
         return self.current
+
+    @asynccontextmanager
+    async def permit(self, quota: Quota, pictures: int, deadline: float) -> AsyncIterator[Spending]:
+        self.permits.append((quota, pictures))
+        if self.refused_permit:
+            raise self.refused_permit
+        spending = Spending()
+        try:
+            yield spending
+        finally:
+            self.charged.append(sum(spending.values()))
 
     async def generate(self, route: ModelRoute, request: ImageRequest) -> ImageResult:
         self.routes.append(route)
@@ -96,6 +114,7 @@ class FakeBackend:
             guidance_scale=request.guidance_scale or 5.0,
             queue_seconds=queue_seconds,
             inference_seconds=inference_seconds,
+            device_seconds=2.0,
         )
 
     async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
@@ -113,6 +132,7 @@ class FakeBackend:
                     steps=steps,
                     seconds_left=None if self.seconds_a_step is None else (steps - step) * self.seconds_a_step,
                     preview=f"preview {step}".encode() if shown else None,
+                    device_seconds=step * self.device_seconds_a_step,
                 )
             yield await self.generate(route, request)
         finally:
@@ -134,10 +154,11 @@ class FakeBackend:
         if self.links_refusal:
             raise self.links_refusal
 
-    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
+    async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str, owner: str) -> str:
         if self.store_failure:
             raise self.store_failure
         self.kept.append((picture, base_url))
+        self.owners.append(owner)
         return f"{base_url}/images/{len(self.kept)}.{output_format}"
 
     async def readiness(self) -> Mapping[str, ModelState]:
@@ -235,7 +256,8 @@ def refused() -> Refused:
         assert body.keys() == {"error"}
         assert body["error"].keys() == {"message", "type", "param", "code"}
         expected = "invalid_request_error" if status < 500 else "server_error"
-        assert body["error"]["type"] == ("service_unavailable_error" if status == 503 else expected)
+        own = {429: "rate_limit_error", 503: "service_unavailable_error"}
+        assert body["error"]["type"] == own.get(status, expected)
         assert body["error"]["param"] == param
         assert code is None or body["error"]["code"] == code
         message: str = body["error"]["message"]

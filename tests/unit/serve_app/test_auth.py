@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,11 @@ import httpx
 import openai
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message
 
 from config.schema import ApiKey
-from deployments.errors import Overloaded
+from deployments.errors import Overloaded, QuotaExceeded
+from deployments.quotas import Quota
 from serve_app import auth
 from serve_app.asgi import create_app
 from tests.unit.serve_app.samples import told
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 KEY, TRUSTED, FOREIGN = "sk-CANARY-one", "sk-CANARY-two", "sk-CANARY-öther"
+HEADERS = {"authorization": f"Bearer {KEY}"}
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/images/generations": {"prompt": "otter", "seed": 1},
@@ -189,14 +194,199 @@ class TestKey:
                 prompt="otter"
             )
 
+    @pytest.mark.parametrize("announced", [None, 10**12])
+    @pytest.mark.parametrize("value", [None, "Bearer wrong", "Bearer", basic("user", "wrong"), "Basic %%%"])
+    async def test_is_looked_at_before_any_of_the_body_is_read(
+        self, value: str | None, announced: int | None, app: FastAPI, guarded: FakeBackend
+    ) -> None:
+        async def receive() -> Message:
+            pytest.fail("the body was read")
+
+        headers = [(b"content-type", b"application/json")]
+        headers += [] if value is None else [(b"authorization", value.encode())]
+        headers += [] if announced is None else [(b"content-length", str(announced).encode())]
+        for path, operations in app.openapi()["paths"].items():
+            for method in operations if path not in OPEN else ():
+                sent: list[Message] = []
+
+                async def send(message: Message, sent: list[Message] = sent) -> None:
+                    sent.append(message)
+
+                for kind in (b"application/json", b"multipart/form-data; boundary=x"):
+                    headers[0] = (b"content-type", kind)
+                    scope = {"type": "http", "method": method.upper(), "path": path.replace("{name}", "small")}
+                    await app({**scope, "query_string": b"", "headers": headers}, receive, send)
+                    assert sent[0]["status"] == 401, path
+                    sent.clear()
+
+    async def test_is_needed_where_a_file_of_keys_has_none(
+        self, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        backend.current = backend.current.model_copy(update={"keys": (), "keys_file": "/secrets/keys.yaml"})
+        for headers in ({}, {"authorization": f"Bearer {KEY}"}):
+            assert_no_access(await client.post(PICTURES[0], json=BODIES[PICTURES[0]], headers=headers))
+        assert backend.requests == []
+
+
+class TestQuota:
+    """What only callers have whose key has a limit."""
+
+    LIMITED = api_key("limited", KEY, max_concurrent=3, gpu_seconds_per_hour=60.0)
+
+    @pytest.fixture(autouse=True)
+    def _keys(self, backend: FakeBackend) -> None:
+        keys = (self.LIMITED, api_key("hourly", TRUSTED, gpu_seconds_per_hour=9), api_key("free", FOREIGN))
+        backend.current = backend.current.model_copy(update={"keys": keys})
+
+    @pytest.mark.parametrize("url", PICTURES)
+    async def test_is_asked_by_the_name_of_the_key(
+        self, url: str, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        for key in (KEY, TRUSTED, FOREIGN):
+            headers = {b"authorization": f"Bearer {key}".encode()}
+            assert (await client.post(url, json=BODIES[url], headers=headers)).status_code == 200
+        assert backend.permits == [
+            (Quota(caller="limited", max_concurrent=3, gpu_seconds_per_hour=60.0), 1),
+            (Quota(caller="hourly", gpu_seconds_per_hour=9.0), 1),
+        ]
+        assert backend.charged == [2.0, 2.0]
+
+    async def test_counts_every_picture(self, client: httpx.AsyncClient, backend: FakeBackend) -> None:
+        for url, several in (
+            ("/v1/images/generations", {"num_images": 3}),
+            ("/openai/v1/images/generations", {"n": 3}),
+            ("/sdapi/v1/txt2img", {"batch_size": 3}),
+        ):
+            await client.post(url, json={**BODIES[url], **several}, headers=HEADERS)
+        assert [pictures for _, pictures in backend.permits] == [3, 3, 3]
+
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize("url", PICTURES)
+    async def test_that_is_used_up_is_429(
+        self, url: str, stream: bool, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        backend.refused_permit = QuotaExceeded("gpu_seconds_per_hour: enough.", retry_after_seconds=12.3)
+        response = await client.post(url, json={**BODIES[url], "stream": stream}, headers=HEADERS)
+        assert (response.status_code, response.headers["retry-after"]) == (429, "13")
+        error = response.json()["error"]
+        assert (error["type"], error["code"], error["param"]) == ("rate_limit_error", "rate_limit_exceeded", None)
+        assert error["message"] == "gpu_seconds_per_hour: enough."
+        assert (backend.requests, backend.charged) == ([], [])
+
+    async def test_that_is_used_up_is_a_rate_limit_to_the_official_client(
+        self, sdk: openai.AsyncOpenAI, backend: FakeBackend
+    ) -> None:
+        backend.refused_permit = QuotaExceeded("Enough.")
+        with pytest.raises(openai.RateLimitError) as refused:
+            await sdk.with_options(api_key=KEY).images.generate(prompt="otter")
+        assert refused.value.code == "rate_limit_exceeded"
+
+    @pytest.mark.parametrize("failure", [None, Overloaded("Full."), ZeroDivisionError("unforeseen")])
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize("url", PICTURES)
+    async def test_is_given_back_however_the_request_ends(
+        self, url: str, stream: bool, failure: Exception | None, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        backend.failure = failure
+        await client.post(url, json={**BODIES[url], "stream": stream}, headers=HEADERS)
+        assert len(backend.permits) == len(backend.charged) == 1
+
+    async def test_is_given_back_when_a_stream_is_left_halfway(self, app: FastAPI, backend: FakeBackend) -> None:
+        backend.failing_seed, backend.device_seconds_a_step = 99, 0.5  # no picture is ever finished
+        body = json.dumps({"prompt": "otter", "stream": True, "num_images": 2}).encode()
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+        leaves = asyncio.Event()
+
+        async def receive() -> Message:
+            if messages:
+                return messages.pop()
+            await leaves.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if message.get("body") and len(backend.requests) == 2:
+                leaves.set()
+
+        headers = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {KEY}".encode())]
+        scope = {"type": "http", "method": "POST", "path": "/v1/images/generations", "query_string": b""}
+        await asyncio.wait_for(app({**scope, "headers": headers}, receive, send), 30)
+        assert backend.closed_streams == 2
+        assert backend.charged == [4.0]  # four steps of each
+
+
+class TestScope:
+    """The models that a key is for."""
+
+    SCHNELL = "black-forest-labs/FLUX.1-schnell"
+
+    @pytest.fixture(autouse=True)
+    def _keys(self, backend: FakeBackend) -> None:
+        keys = (api_key("scoped", KEY, models=(self.SCHNELL.upper(), "small")), api_key("all", TRUSTED))
+        backend.current = backend.current.model_copy(update={"keys": keys})
+
+    @pytest.mark.parametrize("url", PICTURES)
+    async def test_decides_which_model_makes_pictures(
+        self, url: str, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        response = await client.post(url, json={**BODIES[url], "model": SDXL}, headers=HEADERS)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"], error["param"]) == (403, "model_not_allowed", "model")
+        assert error["message"].endswith(f"It is for: small, {self.SCHNELL}.")
+        assert backend.requests == []
+        body = {**BODIES[url], "model": self.SCHNELL}
+        assert (await client.post(url, json=body, headers=HEADERS)).status_code == 200
+        headers = {"authorization": f"Bearer {TRUSTED}"}
+        assert (await client.post(url, json={**BODIES[url], "model": SDXL}, headers=headers)).status_code == 200
+
+    @pytest.mark.parametrize("url", [url for url in PICTURES if not url.startswith("/api/")])
+    async def test_counts_for_the_default_model_too(
+        self, url: str, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        response = await client.post(url, json=BODIES[url], headers=HEADERS)
+        assert response.status_code == 403
+        assert f"not for {SDXL}, the model of requests that name none" in response.json()["error"]["message"]
+
+    async def test_decides_which_models_are_shown(self, client: httpx.AsyncClient) -> None:
+        for prefix in ("/v1", "/openai/v1"):
+            listed = (await client.get(f"{prefix}/models", headers=HEADERS)).json()["data"]
+            assert [model["id"] for model in listed] == ["small", self.SCHNELL]
+            assert (await client.get(f"{prefix}/models/SMALL", headers=HEADERS)).status_code == 200
+            response = await client.get(f"{prefix}/models/{SDXL}", headers=HEADERS)
+            assert (response.status_code, response.json()["error"]["code"]) == (403, "model_not_allowed")
+            unknown = await client.get(f"{prefix}/models/none", headers=HEADERS)
+            assert unknown.status_code == 404
+            assert SDXL not in unknown.text
+            every = (await client.get(f"{prefix}/models", headers={"authorization": f"Bearer {TRUSTED}"})).json()
+            assert len(every["data"]) == 5
+        listed = (await client.get("/sdapi/v1/sd-models", headers=HEADERS)).json()
+        assert [model["title"] for model in listed] == ["small", self.SCHNELL]
+
+    async def test_decides_nothing_where_no_keys_are_configured(
+        self, client: httpx.AsyncClient, backend: FakeBackend
+    ) -> None:
+        backend.current = backend.current.model_copy(update={"keys": ()})
+        assert len((await client.get("/v1/models", headers=HEADERS)).json()["data"]) == 5
+
 
 async def test_no_key_is_logged_or_sent_back(
     client: httpx.AsyncClient, guarded: FakeBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    failures = (None, Overloaded("Full."), ZeroDivisionError("unforeseen"))
-    for value in (f"Bearer {KEY}", f"Bearer {KEY}x", basic("user", KEY), f"Basic {KEY}", f"Token {KEY}", KEY):
+    limited = KEYS[0].model_copy(update={"max_concurrent": 1})
+    scoped = KEYS[1].model_copy(update={"models": ("small",)})
+    guarded.current = guarded.current.model_copy(update={"keys": (limited, scoped)})
+    failures = (None, Overloaded("Full."), QuotaExceeded("Enough."), ZeroDivisionError("unforeseen"))
+    for value in (
+        f"Bearer {KEY}",
+        f"Bearer {TRUSTED}",
+        f"Bearer {KEY}x",
+        basic("user", KEY),
+        f"Basic {KEY}",
+        f"Token {KEY}",
+        KEY,
+    ):
         for guarded.failure in failures:
+            guarded.refused_permit = guarded.failure if isinstance(guarded.failure, QuotaExceeded) else None
             for url, body in BODIES.items():
                 for priority in ("normal", "high", "CANARY?"):
                     for stream in (False, True):

@@ -58,6 +58,7 @@ RESULT = ImageResult(
     guidance_scale=5.0,
     queue_seconds=0,
     inference_seconds=0.1,
+    device_seconds=0.05,
 )
 NEVER = object()
 

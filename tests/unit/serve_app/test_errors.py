@@ -28,6 +28,7 @@ EXPECTED = {
     "NotFound": (404, "invalid_request_error"),
     "Unauthorized": (401, "invalid_request_error"),
     "Forbidden": (403, "invalid_request_error"),
+    "QuotaExceeded": (429, "rate_limit_error"),
     "Expired": (410, "invalid_request_error"),
     "Unavailable": (503, "service_unavailable_error"),
     "Overloaded": (503, "service_unavailable_error"),
@@ -51,7 +52,7 @@ def test_every_class_of_the_tree_has_its_status_and_shape(kind: type[EaselError]
     assert json.loads(bytes(response.body)) == {
         "error": {"message": "What happened.", "type": type_name, "param": "size", "code": kind.default_code}
     }
-    assert ("retry-after" in response.headers) == (status == 503)
+    assert ("retry-after" in response.headers) == (status in (429, 503))
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
     assert response.headers.get("x-should-retry") == ("false" if kind.__name__ in NOT_WORTH_ANOTHER_TRY else None)
 

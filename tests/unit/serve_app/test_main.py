@@ -125,6 +125,20 @@ class TestWrongConfig:
         assert reason in told.err
         assert str(tmp_path) in told.err
 
+    @pytest.mark.usefixtures("no_start")
+    def test_that_names_a_bad_file_of_keys(
+        self, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        keys = tmp_path / "keys.yaml"
+        keys.write_text("- {name: a, key: sk-secret}")
+        path = config(
+            lambda content: content["applications"][0]["deployments"][0]["user_config"].update(keys_file=str(keys))
+        )
+        assert command.main([str(path)]) == 2
+        told = capsys.readouterr().err
+        assert f"user_config: keys_file: {keys}: [0]: has an unknown key" in told
+        assert "sk-secret" not in told
+
     def test_from_a_shell_starts_no_ray(self, config: Callable[..., Path]) -> None:
         path = config(lambda content: content.pop("applications"))
         done = subprocess.run(

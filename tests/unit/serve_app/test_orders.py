@@ -14,16 +14,20 @@ import pytest
 from config.schema import IngressSettings, ModelRoute
 from deployments.errors import (
     EaselError,
+    Forbidden,
     ImageRejected,
     InvalidRequest,
     ModelUnavailable,
     NotFound,
     Overloaded,
+    QuotaExceeded,
     TooLarge,
 )
-from deployments.types import MAX_SEED, ImageResult, Person, PoseSource, Progress
+from deployments.quotas import Quota
+from deployments.types import MAX_SEED, ImageRequest, ImageResult, Person, PoseSource, Progress
+from serve_app import orders
 from serve_app.auth import Caller
-from serve_app.orders import Order, accept, complete, stream
+from serve_app.orders import Accepted, Order, complete, stream
 from tests.unit.serve_app.samples import photo, read_into
 
 if TYPE_CHECKING:
@@ -41,6 +45,12 @@ CALLER = Caller("theirs", weight=2.5, priority=-1)
 
 def order(**changed: Any) -> Order:
     return Order(**{"model": None, "prompt": "otter", "seed": 1, **changed})
+
+
+async def accept(order: Order, backend: FakeBackend, identifier: str, caller: Caller) -> Accepted:
+    """Where it is of no matter how long the block lasts."""
+    async with orders.accept(order, backend, identifier, caller) as accepted:
+        return accepted
 
 
 async def test_a_mask_is_looked_at_before_anything_is_queued(backend: FakeBackend) -> None:
@@ -381,3 +391,165 @@ class TestStream:
         assert (1, Progress(step=1, steps=1)) in events
         assert "ImageResult" not in repr(events)
         assert (backend.cancelled, backend.closed_streams) == ([1], 2)
+
+
+LIMITED = Caller("theirs", quota=Quota(caller="theirs", max_concurrent=9))
+
+
+class TestPermit:
+    """Of a caller with a quota."""
+
+    async def test_is_asked_for_by_such_callers_alone(self, backend: FakeBackend) -> None:
+        async with orders.accept(order(count=3), backend, "r", CALLER) as accepted:
+            await complete(accepted, backend)
+        assert backend.permits == []
+        async with orders.accept(order(count=3), backend, "r", LIMITED):
+            assert (backend.permits, backend.charged) == ([(LIMITED.quota, 3)], [])
+        assert backend.charged == [0.0]
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"model": "none"},
+            {"model": FILL},
+            {"model": "small", "steps": 11},
+            {"size": (1001, 1001)},
+            {"pose": JOINTS, "size": (1001, 1001)},
+            {"image": b"x" * 101},
+            {"pose": JOINTS, "model": SCHNELL},
+        ],
+    )
+    async def test_is_not_asked_for_what_is_refused_without_work(
+        self, changed: dict[str, Any], backend: FakeBackend
+    ) -> None:
+        backend.current = backend.current.model_copy(update={"max_image_bytes": 100})
+        with pytest.raises(EaselError):
+            await accept(order(**changed), backend, "r", LIMITED)
+        assert backend.permits == []
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"image": b"?"}, {"image": b"?", "mask": b"?"}, {"pose": DRAWING}, {"wants_pose": True, "image": photo()}],
+    )
+    async def test_is_asked_for_before_anything_is_decoded_or_drawn(
+        self, changed: dict[str, Any], backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(backend, "measure", lambda *_: pytest.fail("it was decoded"))
+        backend.refused_permit = QuotaExceeded("Enough.")
+        with pytest.raises(QuotaExceeded):
+            await accept(order(**changed), backend, "r", LIMITED)
+        assert (backend.poses, backend.requests) == ([], [])
+
+    @pytest.mark.parametrize("changed", [{"image": b"?"}, {"wants_pose": True, "image": photo()}])
+    async def test_is_given_back_where_the_order_is_refused_later(
+        self, changed: dict[str, Any], backend: FakeBackend
+    ) -> None:
+        backend.pose_failure = ModelUnavailable("loading")
+        with pytest.raises((ImageRejected, ModelUnavailable)):
+            await accept(order(**changed), backend, "r", LIMITED)
+        assert (len(backend.permits), backend.charged) == (1, [0.0])
+
+    async def test_is_charged_with_what_the_pictures_took(self, backend: FakeBackend) -> None:
+        async with orders.accept(order(count=3), backend, "r", LIMITED) as accepted:
+            await complete(accepted, backend)
+        assert backend.charged == [6.0]
+
+    async def test_is_charged_with_the_pictures_that_were_made_before_another_failed(
+        self, backend: FakeBackend
+    ) -> None:
+        accepted = await accept(order(count=3), backend, "r", LIMITED)
+        backend.failure, backend.failing_seed = ModelUnavailable("gone"), 2
+        with pytest.raises(ModelUnavailable):
+            await complete(accepted, backend)
+        assert accepted.spending == {}
+        backend.failing_seed, made = None, backend.generate
+
+        async def fail_last(route: ModelRoute, request: ImageRequest) -> ImageResult:
+            backend.failure = ModelUnavailable("gone") if request.seed == 3 else None
+            return await made(route, request)
+
+        backend.generate = fail_last  # type: ignore[method-assign]
+        with pytest.raises(ModelUnavailable):
+            await complete(accepted, backend)
+        assert accepted.spending == {0: 2.0, 1: 2.0}
+
+    async def test_of_a_stream_is_charged_with_what_was_told_last(self, backend: FakeBackend) -> None:
+        backend.device_seconds_a_step = 0.25
+        async with orders.accept(order(steps=4), backend, "r", LIMITED) as accepted:
+            async with aclosing(stream(accepted, backend)) as events:
+                async for _, event in events:
+                    if isinstance(event, Progress) and event.step == 3:
+                        break
+            assert accepted.spending[0] in (0.75, 1.0, 2.0)  # what is told may be ahead of what is heard
+        async with orders.accept(order(count=2, steps=4), backend, "r", LIMITED) as accepted:
+            assert [event async for event in stream(accepted, backend)]
+        assert backend.charged[1] == 4.0
+
+    async def test_of_a_stream_that_fails_is_charged_with_its_steps(self, backend: FakeBackend) -> None:
+        backend.device_seconds_a_step, backend.failure = 0.25, ModelUnavailable("gone")
+        with pytest.raises(ModelUnavailable):
+            async with orders.accept(order(steps=4), backend, "r", LIMITED) as accepted:
+                await read_into([], stream(accepted, backend))
+        assert backend.charged == [1.0]
+
+    async def test_of_who_is_cancelled_is_given_back(self, backend: FakeBackend) -> None:
+        async def make() -> None:
+            async with orders.accept(order(count=2), backend, "r", LIMITED) as accepted:
+                await complete(accepted, backend)
+
+        backend.failing_seed = 99  # no picture is ever finished
+        work = asyncio.create_task(make())
+        while len(backend.requests) < 2:
+            await asyncio.sleep(0)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert backend.charged == [0.0]
+
+
+class TestScope:
+    """The models that a caller's key is for."""
+
+    @pytest.mark.parametrize(
+        ("models", "changed", "runs_on"),
+        [
+            ((SDXL,), {}, SDXL),
+            (("BE-stable-diffusion-xl-base-1.0",), {"model": SDXL.upper()}, SDXL),
+            ((SCHNELL, "small"), {"model": "Small"}, "small"),
+            ((POSE,), {"model": POSE}, POSE),
+            pytest.param((SDXL,), {"wants_pose": True, "image": photo()}, POSE, id="a pose, by the model named"),
+            pytest.param((POSE,), {"wants_pose": True, "image": photo()}, POSE, id="a pose, by the one that runs"),
+            pytest.param((POSE,), {"pose": JOINTS, "model": "small"}, POSE, id="joints, by the one that runs"),
+        ],
+    )
+    async def test_that_holds_the_model(
+        self, models: tuple[str, ...], changed: dict[str, Any], runs_on: str, backend: FakeBackend
+    ) -> None:
+        accepted = await accept(order(**changed), backend, "r", Caller("theirs", models=models))
+        assert accepted.route.name == runs_on
+
+    @pytest.mark.parametrize(
+        ("models", "changed", "message"),
+        [
+            ((SCHNELL,), {}, f"not for {SDXL}, the model of requests that name none. It is for: {SCHNELL}."),
+            ((SDXL, "small"), {"model": SCHNELL}, f"not for {SCHNELL}. It is for: {SDXL}, small."),
+            ((SDXL,), {"model": POSE, "image": photo()}, f"not for {POSE}. It is for: {SDXL}."),
+            ((SCHNELL,), {"pose": JOINTS}, f"not for {SDXL}, the model of"),
+            ((POSE,), {"image": photo()}, f"not for {SDXL}, the model of"),
+            ((), {}, "It is for: no model."),
+        ],
+    )
+    async def test_that_does_not(
+        self, models: tuple[str, ...], changed: dict[str, Any], message: str, backend: FakeBackend
+    ) -> None:
+        caller = Caller("theirs", models=models, quota=LIMITED.quota)
+        with pytest.raises(Forbidden) as refused:
+            await accept(order(**changed), backend, "r", caller)
+        assert (refused.value.code, refused.value.param) == ("model_not_allowed", "model")
+        assert message in refused.value.message
+        assert (backend.permits, backend.poses) == ([], [])
+
+    async def test_does_not_tell_of_other_models(self, backend: FakeBackend) -> None:
+        with pytest.raises(NotFound) as refused:
+            await accept(order(model="none"), backend, "r", Caller("theirs", models=(SCHNELL,)))
+        assert f"Known models: {SCHNELL}." in refused.value.message

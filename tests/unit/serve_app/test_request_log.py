@@ -36,8 +36,8 @@ from deployments.errors import (
 from serve_app import middleware
 from serve_app.asgi import create_app
 from serve_app.auth import PRIORITY_HEADER
+from serve_app.images.keeper import Keeper
 from serve_app.images.routes import create_router
-from serve_app.images.signing import LinkSigner
 from serve_app.images.store import ImageStore
 from serve_app.middleware import LOGGED_ROUTES
 from serve_app.request_log import RequestRecord, current, recording
@@ -354,7 +354,7 @@ class TestRoutes:
         assert records() == []
 
     async def test_of_a_link_tells_neither_name_nor_signature(self, backend: FakeBackend, records: Records) -> None:
-        backend.images_router = create_router(ImageStore("memory://log"), LinkSigner(b"secret" * 6))
+        backend.images_router = create_router(Keeper(ImageStore("memory://log"), 30), backend.settings)
         transport = httpx.ASGITransport(create_app(backend))
         async with httpx.AsyncClient(transport=transport, base_url="http://easel.test") as client:
             await client.get("/images/1-name.png?expires=1&signature=SIGNED")

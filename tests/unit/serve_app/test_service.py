@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import shutil
 import threading
@@ -17,6 +18,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from config.mistakes import ConfigError
 from config.schema import ImageStoreConfig, IngressConfig, IngressSettings
 from deployments.errors import DeadlineExceeded, ImageRejected, ModelUnavailable, StoreUnavailable
 from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Standing
@@ -66,7 +68,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def make(tmp_path: Path) -> Callable[..., Service]:
     def make_one(**images: Any) -> Service:
         config = ImageStoreConfig(**{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **images})
-        return Service(IngressConfig(images=config, max_body_bytes=1234))
+        return Service(IngressConfig(images=config, max_body_bytes=1234), None)  # type: ignore[arg-type] # no quotas
 
     return make_one
 
@@ -81,6 +83,7 @@ async def client(service: Service, anyio_backend: str) -> AsyncIterator[httpx.As
     app = FastAPI()
     errors.install(app)
     app.include_router(service.images_router)
+    service.configure(SETTINGS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as opened:
         yield opened
 
@@ -89,7 +92,7 @@ async def client(service: Service, anyio_backend: str) -> AsyncIterator[httpx.As
 async def test_a_kept_picture_is_served_by_its_link(
     output_format: str, service: Service, client: httpx.AsyncClient
 ) -> None:
-    url = await service.keep(b"picture", output_format, BASE)
+    url = await service.keep(b"picture", output_format, BASE, "otter")
     assert httpx.URL(url).path.endswith(f".{output_format}")
     response = await client.get(url)
     assert response.status_code == 200
@@ -98,13 +101,14 @@ async def test_a_kept_picture_is_served_by_its_link(
 
 
 async def test_every_picture_has_a_link_of_its_own(service: Service) -> None:
-    assert await service.keep(b"picture", "png", BASE) != await service.keep(b"picture", "png", BASE)
+    service.configure(SETTINGS)
+    assert await service.keep(b"picture", "png", BASE, "otter") != await service.keep(b"picture", "png", BASE, "otter")
 
 
 async def test_a_link_answers_for_its_lifetime_and_no_longer(
     service: Service, client: httpx.AsyncClient, clock: Clock
 ) -> None:
-    url = await service.keep(b"picture", "png", BASE)
+    url = await service.keep(b"picture", "png", BASE, "otter")
     clock.now += LIFETIME - 1
     assert (await client.get(url)).status_code == 200
     clock.now += 1
@@ -114,7 +118,7 @@ async def test_a_link_answers_for_its_lifetime_and_no_longer(
 
 
 async def test_a_changed_link_is_refused(service: Service, client: httpx.AsyncClient) -> None:
-    url = httpx.URL(await service.keep(b"picture", "png", BASE))
+    url = httpx.URL(await service.keep(b"picture", "png", BASE, "otter"))
     later = url.copy_set_param("expires", str(int(url.params["expires"]) + 1))
     assert (await client.get(later)).status_code == 403
 
@@ -123,7 +127,23 @@ async def test_replicas_with_one_store_serve_each_others_links(
     make: Callable[..., Service], client: httpx.AsyncClient
 ) -> None:
     another = make()
-    assert (await client.get(await another.keep(b"picture", "png", BASE))).status_code == 200
+    another.configure(SETTINGS)
+    assert (await client.get(await another.keep(b"picture", "png", BASE, "otter"))).status_code == 200
+
+
+KEYS: dict[str, Any] = {"keys": [{"name": "otter", "sha256": hashlib.sha256(b"key").hexdigest()}]}
+
+
+async def test_a_picture_that_is_kept_while_they_are_private_needs_its_owners_key(
+    service: Service, client: httpx.AsyncClient
+) -> None:
+    service.configure({**SETTINGS, **KEYS})
+    public = await service.keep(b"picture", "png", BASE, "otter")
+    assert (await client.get(public)).status_code == 200
+    service.configure({**SETTINGS, **KEYS, "private_pictures": True})
+    private = await service.keep(b"picture", "png", BASE, "otter")
+    assert [(await client.get(url)).status_code for url in (public, private)] == [403, 401]
+    assert (await client.get(private, headers={"authorization": "Bearer key"})).content == b"picture"
 
 
 POSED: dict[str, Any] = {
@@ -193,8 +213,9 @@ async def test_a_time_that_ran_out_is_told_from_an_application_that_is_not_there
 async def test_the_event_loop_is_free_while_a_picture_is_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service.configure(SETTINGS)
     monkeypatch.setattr(service._store, "put", lambda *_: time.sleep(0.2) or "1-x.png")
-    keeping = asyncio.create_task(service.keep(b"picture", "png", BASE))
+    keeping = asyncio.create_task(service.keep(b"picture", "png", BASE, "otter"))
     turns = 0
     while not keeping.done():
         await asyncio.sleep(0.01)
@@ -209,7 +230,7 @@ async def test_a_store_that_fails_later_is_told_also_before_the_next_picture(ser
         file.unlink()
     folder.rmdir()
     folder.touch()
-    for refused in (service.keep(b"picture", "png", BASE), service.check_links()):
+    for refused in (service.keep(b"picture", "png", BASE, "otter"), service.check_links()):
         with pytest.raises(StoreUnavailable):
             await refused
 
@@ -232,12 +253,12 @@ async def test_a_store_that_is_full_keeps_no_replica_from_starting_and_is_found_
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     monkeypatch.setattr(breaker, "LONGEST_WAIT_SECONDS", 0.0)
     service = make(least_free_bytes=5000)
-    for refused in (service.check_links(), service.keep(b"picture", "png", BASE)):
+    for refused in (service.check_links(), service.keep(b"picture", "png", BASE, "otter")):
         with pytest.raises(StoreUnavailable):
             await refused
     full = full._replace(free=10_000)
     await service.check_links()
-    await service.keep(b"picture", "png", BASE)
+    await service.keep(b"picture", "png", BASE, "otter")
 
 
 async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
@@ -253,7 +274,7 @@ async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
     app.include_router(service.images_router)
     try:
         with pytest.raises(StoreUnavailable):
-            await service.keep(b"picture", "png", BASE)
+            await service.keep(b"picture", "png", BASE, "otter")
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
             response = await client.get(url)
     finally:
@@ -269,9 +290,10 @@ def test_a_store_of_an_unknown_kind_is_found_at_the_start(make: Callable[..., Se
 
 
 async def test_expired_pictures_are_swept(service: Service, clock: Clock, tmp_path: Path) -> None:
-    await service.keep(b"picture", "png", BASE)
+    service.configure(SETTINGS)
+    await service.keep(b"picture", "png", BASE, "otter")
     clock.now = time.time() + 10 * LIFETIME
-    live = httpx.URL(await service.keep(b"picture", "png", BASE)).path.rpartition("/")[2]
+    live = httpx.URL(await service.keep(b"picture", "png", BASE, "otter")).path.rpartition("/")[2]
     service._store.put(b"old", "png", int(time.time()) - GRACE_SECONDS - 1)
     sweeping = asyncio.create_task(service.sweep_pictures())
     ends = time.monotonic() + 30
@@ -308,6 +330,37 @@ class TestSettings:
             service.configure({**SETTINGS, **settings})
             told.append(caplog.text.count("No API keys are configured: whoever reaches this service may use it."))
         assert told == [0, 1, 1, 1, 2]
+
+    async def test_follow_the_file_of_keys(
+        self, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service_module, "KEYS_ARE_LOOKED_AT_SECONDS", 0.005)
+        following = asyncio.create_task(service.follow_keys())
+        path = tmp_path / "keys.yaml"
+        path.write_text("[]")
+        service.configure({**SETTINGS, "keys_file": str(path)})
+        assert service.settings().keys == ()
+        path.write_text(f"- {{name: a, sha256: {'a' * 64}}}")
+        ends = time.monotonic() + 30
+        while not service.settings().keys and time.monotonic() < ends:
+            await asyncio.sleep(0.005)
+        assert [key.name for key in service.settings().keys] == ["a"]
+        following.cancel()
+
+    def test_whose_file_of_keys_is_bad_raise_and_keep_the_old(self, service: Service, tmp_path: Path) -> None:
+        service.configure(SETTINGS)
+        before = service.settings()
+        with pytest.raises(ConfigError, match="No such file"):
+            service.configure({**SETTINGS, "keys_file": str(tmp_path / "absent.yaml")})
+        assert service.settings() is before
+
+    def test_with_a_file_of_no_keys_are_not_told_to_be_open(
+        self, service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "ray.serve")
+        (tmp_path / "keys.yaml").write_text("[]")
+        service.configure({**SETTINGS, "keys_file": str(tmp_path / "keys.yaml")})
+        assert "No API keys are configured" not in caplog.text
 
     @pytest.mark.parametrize("wrong", [{}, {**SETTINGS, "default_model": "x"}, {**SETTINGS, "modles": []}])
     def test_with_a_mistake_raise_and_keep_the_old(self, service: Service, wrong: dict[str, Any]) -> None:

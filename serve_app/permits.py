@@ -1,0 +1,68 @@
+"""The way to the deployment that counts what callers with a quota have.
+
+Invariants: nobody waits for it longer than `ANSWER_SECONDS`, and where it does not answer requests pass, since a count
+is worth less than the service; a permit is given back even where whoever held it is cancelled; no key goes there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from ray.serve.handle import DeploymentHandle
+
+from deployments.errors import QuotaExceeded
+from deployments.quotas import Quota
+from serve_app.backend import Spending
+from serve_app.dispatch import answer_of
+
+logger = logging.getLogger("ray.serve")
+
+ANSWER_SECONDS = 2.0
+
+
+class Permits:
+    """See serve_app.backend.Backend.permit. `quotas` is a handle of deployments.quotas.Quotas."""
+
+    def __init__(self, quotas: DeploymentHandle) -> None:
+        self._quotas = quotas
+        self._settling: set[asyncio.Task[Any]] = set()  # asyncio itself does not keep them
+
+    @asynccontextmanager
+    async def permit(self, quota: Quota, pictures: int, deadline: float) -> AsyncIterator[Spending]:
+        permit, spending = secrets.token_hex(8), Spending()
+        is_taken = True  # as far as anybody knows who is cancelled while this is asked
+        try:
+            answer = await self._ask(self._quotas.take, permit, quota, pictures, deadline - time.time())
+            is_taken = answer is True
+            if isinstance(answer, QuotaExceeded):
+                raise answer
+            yield spending
+        finally:
+            if is_taken:
+                await self._settle(permit, quota, sum(spending.values()))
+
+    async def _settle(self, permit: str, quota: Quota, device_seconds: float) -> None:
+        """Returns when it is done, so that who waits for the answer may then ask again; is done if cancelled too."""
+        settling = self._ask(self._quotas.settle, permit, quota, device_seconds)
+        # Apart from the request, with which Serve would cancel the call.
+        task = contextvars.Context().run(asyncio.create_task, settling)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        await asyncio.shield(task)
+
+    async def _ask(self, method: Any, *arguments: object) -> Any:
+        """The answer; None where there is none."""
+        try:
+            with anyio.fail_after(ANSWER_SECONDS):
+                return await answer_of(method.remote(*arguments))
+        except Exception as error:  # of Ray and Serve, which have no nearer class in common; or it took too long
+            logger.warning("The quotas do not answer, and a request passes: %s", type(error).__name__)
+            return None
