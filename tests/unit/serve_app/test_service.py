@@ -253,6 +253,7 @@ async def test_a_store_that_is_full_keeps_no_replica_from_starting_and_is_found_
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     monkeypatch.setattr(breaker, "LONGEST_WAIT_SECONDS", 0.0)
     service = make(least_free_bytes=5000)
+    service.configure(SETTINGS)
     for refused in (service.check_links(), service.keep(b"picture", "png", BASE, "otter")):
         with pytest.raises(StoreUnavailable):
             await refused
@@ -265,8 +266,10 @@ async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
     make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = threading.Event()
-    service = make(timeout_seconds=0.02)
-    url = httpx.URL(await make().keep(b"picture", "png", BASE))
+    service, quick = make(timeout_seconds=0.02), make()
+    for each in (service, quick):
+        each.configure(SETTINGS)
+    url = httpx.URL(await quick.keep(b"picture", "png", BASE, "otter"))
     monkeypatch.setattr(service._store, "put", lambda *_: released.wait())
     monkeypatch.setattr(service._store, "get", lambda *_: released.wait())
     app = FastAPI()
