@@ -65,13 +65,14 @@ def client_of(base_url: str, key: str) -> OpenAI:
 
 def paint(base_url: str, key: str, **headers: str) -> tuple[int, int]:
     """One picture by OpenAI's own client; its size."""
-    answer = client_of(base_url, key).images.generate(
-        model=MODEL,
-        prompt="a red circle",
-        size="64x64",  # type: ignore[arg-type] # any size, not OpenAI's only
-        response_format="b64_json",
-        extra_headers=headers,
-    )
+    with client_of(base_url, key) as client:
+        answer = client.images.generate(
+            model=MODEL,
+            prompt="a red circle",
+            size="64x64",  # type: ignore[arg-type] # any size, not OpenAI's only
+            response_format="b64_json",
+            extra_headers=headers,
+        )
     assert answer.data
     assert answer.data[0].b64_json
     return Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json))).size
@@ -96,10 +97,8 @@ def test_only_trusted_keys_get_a_high_priority(guarded: str) -> None:
 def test_a_key_with_a_quota_gets_no_more_than_it_may_have(guarded: str) -> None:
     for _ in range(3):  # one after another, each as soon as the one before is answered
         assert paint(guarded, LIMITED_KEY) == (64, 64)
-    with pytest.raises(RateLimitError) as refused:
-        client_of(guarded, LIMITED_KEY).images.generate(
-            model=MODEL, prompt="two red circles", size="256x256", extra_body={"num_images": 2}
-        )
+    with client_of(guarded, LIMITED_KEY) as client, pytest.raises(RateLimitError) as refused:
+        client.images.generate(model=MODEL, prompt="two red circles", size="256x256", extra_body={"num_images": 2})
     assert refused.value.code == "rate_limit_exceeded"
     assert refused.value.type == "rate_limit_error"
     assert "max_concurrent" in refused.value.message
@@ -109,11 +108,12 @@ def test_a_key_with_a_quota_gets_no_more_than_it_may_have(guarded: str) -> None:
 
 def test_a_picture_in_the_making_counts_until_its_client_has_gone(guarded: str) -> None:
     """As long as a stream is read; whoever leaves it gives its place back."""
-    body = {"prompt": "a red circle", "size": "256x256", "num_steps": 100, "stream": True}
+    body = {"prompt": "a red circle", "size": "512x512", "num_steps": 100, "stream": True}  # many seconds
     headers = {"authorization": f"Bearer {LIMITED_KEY}"}
     with httpx.stream("POST", f"{guarded}/images/generations", json=body, headers=headers, timeout=SECONDS) as answer:
         assert answer.status_code == 200
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: with it the connection would be closed
+        next(lines)
         with pytest.raises(RateLimitError):
             paint(guarded, LIMITED_KEY)
     ends = time.monotonic() + SECONDS
@@ -127,21 +127,20 @@ def test_a_picture_in_the_making_counts_until_its_client_has_gone(guarded: str) 
 
 
 def test_a_key_is_for_its_models_alone(guarded: str) -> None:
-    client = client_of(guarded, SCOPED_KEY)
-    assert [model.id for model in client.models.list()] == ["black-forest-labs/FLUX.1-schnell"]
-    with pytest.raises(PermissionDeniedError) as refused:
-        paint(guarded, SCOPED_KEY)
-    assert refused.value.code == "model_not_allowed"
-    with pytest.raises(PermissionDeniedError):
-        client.models.retrieve(MODEL)
-    picture = client.images.generate(model="be-flux-1-schnell", prompt="a red circle", size="64x64")  # type: ignore[call-overload]
-    assert picture.data
+    with client_of(guarded, SCOPED_KEY) as client:
+        assert [model.id for model in client.models.list()] == ["black-forest-labs/FLUX.1-schnell"]
+        with pytest.raises(PermissionDeniedError) as refused:
+            paint(guarded, SCOPED_KEY)
+        assert refused.value.code == "model_not_allowed"
+        with pytest.raises(PermissionDeniedError):
+            client.models.retrieve(MODEL)
+        picture = client.images.generate(model="be-flux-1-schnell", prompt="a red circle", size="64x64")  # type: ignore[call-overload]
+        assert picture.data
 
 
 def test_a_private_picture_is_its_owners_alone(guarded: str) -> None:
-    answer = client_of(guarded, KEY).images.generate(
-        model=MODEL, prompt="a red circle", size="256x256", response_format="url"
-    )
+    with client_of(guarded, KEY) as client:
+        answer = client.images.generate(model=MODEL, prompt="a red circle", size="256x256", response_format="url")
     assert answer.data
     url = answer.data[0].url
     assert url
