@@ -24,8 +24,9 @@ from config.schema import ModelConfig, ModelSettings
 from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable, Overloaded
+from deployments.imaging.sandbox import Sandbox
 from deployments.models.assembly import load_model
-from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
+from deployments.preparation import Preparation, canvas_for, expected_workload, identity, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
 from deployments.types import ImageRequest, ImageResult, Progress
 
@@ -62,6 +63,7 @@ class Diffusion:
         self._family = config.family
         self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)))
         self._jobs = SharedJobs()
+        self._sandbox = Sandbox()
         self._model = load_model(config)
         self._engine.start()
         logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
@@ -135,6 +137,8 @@ class Diffusion:
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
             self._engine.stop()
+        if hasattr(self, "_sandbox"):
+            self._sandbox.close()
 
     async def _prepare(self, request: ImageRequest) -> Preparation:
         settings = self._current_settings()
@@ -143,7 +147,8 @@ class Diffusion:
         if not self._jobs.has(identity(request, settings)):  # what there is no time for is refused at once
             seconds = request.standing.deadline - time.time()
             self._engine.require_time(expected_workload(request, settings), seconds)
-        return await asyncio.to_thread(prepare, request, settings, self._family)
+        canvas = await canvas_for(request, self._family, self._sandbox)
+        return await asyncio.to_thread(prepare, request, settings, self._family, canvas)
 
     @contextmanager
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:

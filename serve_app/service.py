@@ -14,7 +14,7 @@ from fastapi import APIRouter
 
 from config.schema import IngressConfig, IngressSettings, ModelRoute, PoseRoute
 from deployments.errors import DeadlineExceeded, ModelUnavailable
-from deployments.imaging.decode import measure
+from deployments.imaging.sandbox import Sandbox
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
 from serve_app.backend import ModelState
 from serve_app.dispatch import Dispatcher
@@ -34,6 +34,7 @@ class Service:
         self._config = config
         self._settings: IngressSettings | None = None
         self._dispatcher = Dispatcher()
+        self._sandbox = Sandbox()
         self._store = ImageStore(config.images.url)
         self._store.check_writable()
         self._signer = LinkSigner(self._store.secret())
@@ -77,7 +78,7 @@ class Service:
             return await self._dispatcher.draw_skeleton(pose.application, source, width, height, deadline)
 
     async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
-        return await asyncio.to_thread(measure, picture, param=param)
+        return await self._sandbox.measure(picture, param)
 
     async def keep(self, picture: bytes, output_format: OutputFormat, base_url: str) -> str:
         expires = math.ceil(time.time()) + self._config.images.lifetime_seconds

@@ -131,6 +131,7 @@ def make(toy: Toy) -> Iterator[Callable[..., Diffusion]]:
     toy.network.gate.set()
     for each in made:
         each._engine.stop()
+        each._sandbox.close()
 
 
 @pytest.fixture

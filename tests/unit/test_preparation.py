@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import math
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,21 @@ from PIL import Image
 from config.schema import Family, ModelSettings, Preset, Presets
 from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
 from deployments.imaging.canvas import REPAINT
+from deployments.imaging.sandbox import Sandbox
 from deployments.models.registry import FAMILIES
-from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
+from deployments.preparation import Preparation, canvas_for, expected_workload, identity, prepare, warm_up_inputs
 from deployments.types import ImageRequest, PoseGuidance, Standing
 
 NAMES = ("smooth", "standard", "hd", "low", "medium", "high")
 SETTINGS = ModelSettings(presets=Presets(**dict.fromkeys(NAMES, Preset(steps=20, guidance_scale=5.0))))
+
+SANDBOX = Sandbox()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _sandbox_is_closed() -> Iterator[None]:
+    yield
+    SANDBOX.close()
 
 
 def png(mode: str = "RGB", size: tuple[int, int] = (32, 16), colour: Any = 0) -> bytes:
@@ -33,7 +43,7 @@ def png(mode: str = "RGB", size: tuple[int, int] = (32, 16), colour: Any = 0) ->
 def prepared(family: Family = "sdxl", **changed: Any) -> Preparation:
     values = {"request_id": "r", "model": "toy", "prompt": "otter", "width": 32, "height": 16, "seed": 7}
     request = ImageRequest(**{**values, "standing": Standing(deadline=time.time() + 30), **changed})
-    return prepare(request, SETTINGS, family)
+    return prepare(request, SETTINGS, family, asyncio.run(canvas_for(request, family, SANDBOX)))
 
 
 HALF_TRANSPARENT = png("RGBA", colour=(255, 0, 0, 128))
