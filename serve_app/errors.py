@@ -26,12 +26,14 @@ from deployments.errors import (
     Expired,
     Forbidden,
     GenerationFailed,
+    HeadersTooLarge,
     ImageRejected,
     InvalidRequest,
     NotFound,
     TooLarge,
     Unauthorized,
     Unavailable,
+    UnsupportedEncoding,
 )
 
 # A class without a line of its own answers as its nearest ancestor.
@@ -39,7 +41,9 @@ STATUSES: Mapping[type[EaselError], int] = {
     EaselError: 500,
     InvalidRequest: 400,
     ImageRejected: 415,
+    UnsupportedEncoding: 415,
     TooLarge: 413,
+    HeadersTooLarge: 431,
     NotFound: 404,
     Unauthorized: 401,
     Forbidden: 403,
@@ -54,7 +58,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     403: "The API key does not allow it.",
     404: "There is no such model.",
     413: "The body, a picture or the prompt is too large.",
-    415: "A picture is not a readable PNG, JPEG or WebP.",
+    415: "A picture is not a readable PNG, JPEG or WebP, or the body is compressed.",
     500: "The model ran and failed.",
     503: "The server is full or the model is loading; `Retry-After` says for how many seconds.",
     504: "There was no answer within the time that the service allows.",

@@ -47,6 +47,10 @@ class Service:
     def max_body_bytes(self) -> int:
         return self._config.max_body_bytes
 
+    @property
+    def body_timeout_seconds(self) -> float:
+        return self._config.body_timeout_seconds
+
     def configure(self, user_config: dict[str, Any]) -> None:
         """Takes a new configuration, or raises and keeps the old one."""
         settings = IngressSettings.model_validate(user_config)

@@ -218,6 +218,7 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
         (ImageStoreConfig, "lifetime_seconds", [1], [0, 0.5]),
         (ImageStoreConfig, "sweep_seconds", [0.5], [0]),
         (IngressConfig, "max_body_bytes", [1], [0]),
+        (IngressConfig, "body_timeout_seconds", [0.1], [0, -1, float("inf")]),
         (Weights, "source", ["x"], [""]),
     ],
 )

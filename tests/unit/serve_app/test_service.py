@@ -65,7 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def make(tmp_path: Path) -> Callable[..., Service]:
     def make_one(**images: Any) -> Service:
         config = ImageStoreConfig(**{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **images})
-        return Service(IngressConfig(images=config, max_body_bytes=1234))
+        return Service(IngressConfig(images=config, max_body_bytes=1234, body_timeout_seconds=5.5))
 
     return make_one
 
@@ -277,8 +277,8 @@ class TestSettings:
         assert service.settings() is before
 
 
-def test_the_limit_on_bodies_is_the_configured_one(service: Service) -> None:
-    assert service.max_body_bytes == 1234
+def test_the_limits_on_bodies_are_the_configured_ones(service: Service) -> None:
+    assert (service.max_body_bytes, service.body_timeout_seconds) == (1234, 5.5)
 
 
 async def test_readiness_asks_about_the_configured_models(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
