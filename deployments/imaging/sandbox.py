@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +72,9 @@ class Sandbox:
     def close(self) -> None:
         """Ends the processes that wait for a picture. The last call."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        while self._idle:
-            self._idle.pop().kill()
+        for worker in self._idle:
+            worker.kill()
+            worker.wait()
 
     async def _ask(self, question: dict[str, Any], *files: bytes) -> tuple[Any, list[Image.Image]]:
         async with self._places:
@@ -84,17 +84,21 @@ class Sandbox:
                     loop = asyncio.get_running_loop()
                     answer, pictures = await loop.run_in_executor(self._threads, worker.ask, question, files)
             except (TimeoutError, EOFError, OSError) as error:
-                worker.kill()
+                self._end(worker)
                 param = question.get("param", "image")
                 raise ImageRejected(f"{param}: cannot be decoded, or not in time.", param=param) from error
             except BaseException:
-                worker.kill()
+                self._end(worker)
                 raise
             self._idle.append(worker)
         if "error" in answer:
             kind, message, code, param = answer["error"]
             raise _REFUSALS[kind](message, code=code, param=param)
         return answer["value"], pictures
+
+    def _end(self, worker: _Worker) -> None:
+        worker.kill()
+        self._threads.submit(worker.wait)
 
     def _free_worker(self) -> _Worker:
         while self._idle:
@@ -105,7 +109,11 @@ class Sandbox:
 
 
 class _Worker:
-    """One process. `ask` blocks; `kill` does not, and ends an `ask` in another thread with EOFError or OSError."""
+    """One process. `kill` does not block, and ends an `ask` in another thread with EOFError or OSError.
+
+    The connection is closed when nobody reads from it any more, by garbage collection: another file that took its
+    number in the meantime would be read instead.
+    """
 
     def __init__(self) -> None:
         self._connection, theirs = multiprocessing.Pipe()
@@ -129,6 +137,6 @@ class _Worker:
 
     def kill(self) -> None:
         self._process.kill()
-        # The connection is closed when nobody reads from it any more, by garbage collection: another file that
-        # took its number in the meantime would be read instead.
-        threading.Thread(target=self._process.wait, daemon=True).start()
+
+    def wait(self) -> None:
+        self._process.wait()

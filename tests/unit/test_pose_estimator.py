@@ -25,6 +25,7 @@ from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.skeleton import draw
 from deployments.pose_estimator import PoseEstimator, build
 from deployments.types import Person, PoseSource
+from tests.unit.imaging import corpus
 from tests.unit.pose.figures import RIGHT_ARM_UP, STANDING, body
 
 pytestmark = pytest.mark.anyio
@@ -188,6 +189,15 @@ class TestDrawing:
         assert drawn.shape == (100, 200, 3)
         assert drawn[:, 50:150].min() == 255
         assert drawn[:, :50].max() == drawn[:, 150:].max() == 0
+
+    @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+    async def test_nothing_but_its_pixels_is_kept(self, estimator: PoseEstimator, form: str) -> None:
+        for size in ((32, 16), (64, 64)):
+            skeleton = await estimator.draw(PoseSource(drawing=corpus.told(form)), *size)
+            assert corpus.CANARY not in skeleton.picture
+            with Image.open(io.BytesIO(skeleton.picture)) as picture:
+                picture.load()
+                assert picture.info == {}
 
     @pytest.mark.parametrize(("bytes_", "error"), [(b"", ImageRejected), (b"\x89PNG", ImageRejected)])
     async def test_that_is_none_is_refused(
