@@ -126,11 +126,19 @@ class _Worker:
             )
 
     def ask(self, question: dict[str, Any], files: tuple[bytes, ...]) -> tuple[dict[str, Any], list[Image.Image]]:
-        self._connection.send_bytes(json.dumps({**question, "files": len(files)}).encode())
-        for file in files:
-            self._connection.send_bytes(file)
-        answer = json.loads(self._connection.recv_bytes())
-        return answer, [Image.frombytes(mode, size, self._connection.recv_bytes()) for mode, size in answer["pictures"]]
+        """What the process says, and its pictures. Raises EOFError or OSError when the picture ends it, RuntimeError
+        when it does not work at all: then its standard error, which is this process's, says why."""
+        connection = self._connection
+        try:
+            connection.send_bytes(json.dumps({**question, "files": len(files)}).encode())
+            for file in files:
+                connection.send_bytes(file)
+            answer = json.loads(connection.recv_bytes())
+            return answer, [Image.frombytes(mode, size, connection.recv_bytes()) for mode, size in answer["pictures"]]
+        except (EOFError, OSError):
+            if self._process.wait() > 0:  # Python's own way to fail; whatever else ends a process is a signal
+                raise RuntimeError("The process that decodes pictures failed.") from None
+            raise
 
     def is_alive(self) -> bool:
         return self._process.poll() is None

@@ -39,8 +39,9 @@ class Picture:
 class Refused(Enum):
     """No picture must come of it."""
 
-    REJECTED = ImageRejected
-    TOO_LARGE = TooLarge
+    REJECTED = (ImageRejected,)
+    TOO_LARGE = (TooLarge,)
+    SOMEHOW = (ImageRejected, TooLarge)  # as versions of the decoder differ
 
 
 ANYTHING = None  # a picture or a refusal: what is damaged may show anything
@@ -449,9 +450,9 @@ def bombs() -> Iterator[Case]:
         ("lossy", (b"VP8 ", b"\x30\x01\0\x9d\x01\x2a\xff\x3f\xff\x3f" + bytes(100))),
         ("lossless", (b"VP8L", b"\x2f\xff\xff\xff\x0f" + bytes(100))),
     ):
-        yield given(f"{kind} WebP that says 16383x16383", riff(data), TOO_LARGE)
+        yield given(f"{kind} WebP that says 16383x16383", riff(data), Refused.SOMEHOW)
     canvas = struct.pack("<B3x", 0x02) + b"\xff\xff\xff" * 2
-    yield given("WebP of a canvas of 2^24 by 2^24", riff((b"VP8X", canvas), (b"ANIM", bytes(6))), TOO_LARGE)
+    yield given("WebP of a canvas of 2^24 by 2^24", riff((b"VP8X", canvas), (b"ANIM", bytes(6))), Refused.SOMEHOW)
 
 
 def truncations() -> Iterator[Case]:

@@ -194,6 +194,14 @@ class TestMisdeeds:
         assert await unruly.measure(GOOD, "image") == (9, 5)
 
 
+async def test_a_process_that_does_not_work_is_no_fault_of_the_picture(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_module, "WORKER", "no.such.module")
+    with pytest.raises(RuntimeError, match="failed"):
+        await sandbox.measure(GOOD, "image")
+
+
 async def test_who_stops_waiting_has_the_process_killed(unruly: Sandbox) -> None:
     before = await process(unruly)
     call = asyncio.create_task(unruly.measure(b"hang", "image"))
