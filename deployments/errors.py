@@ -3,7 +3,7 @@
 EaselError
 ├── InvalidRequest         a field is missing, malformed or out of range; names it
 │   ├── ImageRejected      the bytes are not a picture of a format that we take
-│   └── UnsupportedEncoding  the body is compressed
+│   └── BodyCompressed     the body is compressed
 ├── TooLarge               body, pixels or prompt above a limit
 │   └── HeadersTooLarge    address and headers above one
 ├── NotFound               no such model, route or picture
@@ -66,7 +66,7 @@ class ImageRejected(InvalidRequest):
     default_code = "invalid_image"
 
 
-class UnsupportedEncoding(InvalidRequest):
+class BodyCompressed(InvalidRequest):
     default_code = "unsupported_encoding"
 
 

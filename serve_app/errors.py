@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from deployments.errors import (
+    BodyCompressed,
     DeadlineExceeded,
     EaselError,
     Expired,
@@ -33,7 +34,6 @@ from deployments.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
-    UnsupportedEncoding,
 )
 
 # A class without a line of its own answers as its nearest ancestor.
@@ -41,7 +41,7 @@ STATUSES: Mapping[type[EaselError], int] = {
     EaselError: 500,
     InvalidRequest: 400,
     ImageRejected: 415,
-    UnsupportedEncoding: 415,
+    BodyCompressed: 415,
     TooLarge: 413,
     HeadersTooLarge: 431,
     NotFound: 404,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 
-from deployments.errors import InvalidRequest, UnsupportedEncoding
+from deployments.errors import BodyCompressed, InvalidRequest
 from serve_app.dialects.fields import MAX_FIELDS, WireModel
 from serve_app.dialects.json_text import parse_json
 from serve_app.dialects.picture_data import SCHEMA as PICTURE_SCHEMA
@@ -93,7 +93,7 @@ def _media_type(request: Request) -> str:
 def _require_plain(request: Request) -> None:
     """A compressed body is not unpacked: a few bytes may become gigabytes."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise UnsupportedEncoding("The body must be sent as it is, without `content-encoding`.")
+        raise BodyCompressed("The body must be sent as it is, without `content-encoding`.")
 
 
 async def _json(request: Request) -> Any:

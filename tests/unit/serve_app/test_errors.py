@@ -23,7 +23,7 @@ EXPECTED = {
     "EaselError": (500, "server_error"),
     "InvalidRequest": (400, "invalid_request_error"),
     "ImageRejected": (415, "invalid_request_error"),
-    "UnsupportedEncoding": (415, "invalid_request_error"),
+    "BodyCompressed": (415, "invalid_request_error"),
     "TooLarge": (413, "invalid_request_error"),
     "HeadersTooLarge": (431, "invalid_request_error"),
     "NotFound": (404, "invalid_request_error"),
