@@ -395,3 +395,6 @@ class IngressConfig(Strict):
 
     images: ImageStoreConfig = ImageStoreConfig()
     max_body_bytes: PositiveInt = Field(default=25 * 2**20, description="Larger request bodies are 413.")
+    body_timeout_seconds: PositiveFloat = Field(
+        default=30.0, description="How long a request's body may take, and a second more for each 64 KiB of it."
+    )

@@ -28,9 +28,10 @@ from config.schema import ModelConfig, ModelSettings
 from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
 from deployments.errors import ModelUnavailable, Overloaded, ReplicaLost
+from deployments.imaging.sandbox import Sandbox
 from deployments.logs import join_serves_log, nothing_but_own_errors
 from deployments.models.assembly import load_model
-from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
+from deployments.preparation import Preparation, canvas_for, expected_workload, identity, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
 from deployments.types import ImageRequest, ImageResult, Progress
 
@@ -69,6 +70,7 @@ class Diffusion:
         self._family = config.family
         self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)), on_death=_leave)
         self._jobs = SharedJobs()
+        self._sandbox = Sandbox()
         self._model = load(config)
         self._engine.start()
         logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
@@ -145,6 +147,8 @@ class Diffusion:
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
             self._engine.stop()
+        if hasattr(self, "_sandbox"):
+            self._sandbox.close()
 
     async def _prepare(self, request: ImageRequest) -> Preparation:
         with nothing_but_own_errors():
@@ -154,7 +158,8 @@ class Diffusion:
             if not self._jobs.has(identity(request, settings)):  # what there is no time for is refused at once
                 seconds = request.standing.deadline - time.time()
                 self._engine.require_time(expected_workload(request, settings), seconds)
-            return await asyncio.to_thread(prepare, request, settings, self._family)
+            canvas = await canvas_for(request, self._family, self._sandbox)
+            return await asyncio.to_thread(prepare, request, settings, self._family, canvas)
 
     @contextmanager
     def _running(self, prepared: Preparation, listener: StepListener) -> Iterator[Job[Tensor]]:

@@ -2,8 +2,10 @@
 
 EaselError
 ├── InvalidRequest         a field is missing, malformed or out of range; names it
-│   └── ImageRejected      the bytes are not a picture of a format that we take
+│   ├── ImageRejected      the bytes are not a picture of a format that we take
+│   └── BodyCompressed     the body is compressed
 ├── TooLarge               body, pixels or prompt above a limit
+│   └── HeadersTooLarge    address and headers above one
 ├── NotFound               no such model, route or picture
 ├── Unauthorized           the API key is missing or not known
 ├── Forbidden              a link was changed, or the key does not allow it
@@ -65,8 +67,16 @@ class ImageRejected(InvalidRequest):
     default_code = "invalid_image"
 
 
+class BodyCompressed(InvalidRequest):
+    default_code = "unsupported_encoding"
+
+
 class TooLarge(EaselError):
     default_code = "too_large"
+
+
+class HeadersTooLarge(TooLarge):
+    default_code = "headers_too_large"
 
 
 class NotFound(EaselError):

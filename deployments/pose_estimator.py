@@ -1,7 +1,7 @@
 """The Serve deployment that makes the skeleton a ControlNet reads, of whatever a request gives the pose by. On the CPU.
 
-Invariants: a skeleton is exactly as large as was asked for; pictures are worked on by a few threads, so the event loop
-never waits for one; nothing of a picture is logged.
+Invariants: a skeleton is exactly as large as was asked for; pictures are decoded in a sandbox and worked on by a few
+threads, so the event loop never waits for one; nothing of a picture is logged.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import numpy as np
+from PIL import Image
 from ray import serve
 from ray.serve import Application
 
 from config.schema import PoseEstimatorConfig
 from deployments.errors import InvalidRequest, ModelUnavailable
-from deployments.imaging.decode import decode
 from deployments.imaging.encode import encode
+from deployments.imaging.sandbox import Sandbox
 from deployments.logs import join_serves_log, nothing_but_own_errors
 from deployments.pose.detector import DetectorUnavailable, PoseDetector, load_detector
 from deployments.pose.skeleton import draw, fit, fit_drawing, is_recognisable
@@ -49,12 +51,17 @@ class PoseEstimator:
             logger.info("Loaded the pose detector %s in %.1f s", config.detector, time.monotonic() - started_at)
         except DetectorUnavailable:  # skeletons and joints need none, and no other model should be away for it
             logger.exception("There is no pose detector: photos will be refused")
+        self._sandbox = Sandbox()
+        self._turns = anyio.CapacityLimiter(config.threads)
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="pose")
 
     async def draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
         """The skeleton, of width × height pixels. Raises InvalidRequest (`no_pose_found`), ImageRejected, TooLarge."""
-        with nothing_but_own_errors():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._draw, source, width, height)
+        async with self._turns:  # what waits is not decoded yet, which would take its memory
+            with nothing_but_own_errors():
+                picture = await self._decoded(source)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self._threads, self._draw, source, picture, width, height)
 
     async def check_health(self) -> None:
         """Raises when work on a picture hangs, so that Serve replaces this replica."""
@@ -66,16 +73,26 @@ class PoseEstimator:
     def __del__(self) -> None:
         if hasattr(self, "_threads"):
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._sandbox.close()
             if self._detector is not None:
                 self._detector.close()
 
-    def _draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
+    async def _decoded(self, source: PoseSource) -> Image.Image | None:
+        """The picture that it holds, if any."""
+        if source.drawing is not None:
+            return await self._sandbox.picture(source.drawing, "pose_image")
+        if source.photo is None:
+            return None
+        self._require_detector()
+        return await self._sandbox.picture(source.photo, "image")
+
+    def _draw(self, source: PoseSource, picture: Image.Image | None, width: int, height: int) -> Skeleton:
         with self._watched():
-            if source.drawing is not None:
-                drawing = fit_drawing(decode(source.drawing, param="pose_image"), width, height)
+            if picture is not None and source.drawing is not None:
+                drawing = fit_drawing(picture, width, height)
                 return Skeleton(width=width, height=height, picture=encode(np.asarray(drawing), "png", 100))
-            if source.photo is not None:
-                people, canvas = self._people_in(source.photo)
+            if picture is not None:
+                people, canvas = self._people_in(picture), picture.size
             else:
                 people, canvas = source.people, source.canvas or (width, height)
             people = fit(people, canvas, width, height)
@@ -86,17 +103,8 @@ class PoseEstimator:
                 people=people,
             )
 
-    def _people_in(self, photo: bytes) -> tuple[tuple[Person, ...], tuple[int, int]]:
-        """The people that a photo shows, and its size."""
-        if self._detector is None:
-            raise ModelUnavailable(
-                "Poses cannot be found in photos now: the service's log says why. Send the pose itself: a skeleton "
-                "picture, or joints.",
-                code="no_pose_detector",
-                retry_after_seconds=60,
-            )
-        picture = decode(photo, param="image").convert("RGB")
-        people = tuple(filter(is_recognisable, self._detector.detect(picture)))
+    def _people_in(self, photo: Image.Image) -> tuple[Person, ...]:
+        people = tuple(filter(is_recognisable, self._require_detector().detect(photo.convert("RGB"))))
         if not people:
             raise InvalidRequest(
                 "image: no person was found in it. Send a photo that shows somebody clearly, at least head and "
@@ -104,7 +112,17 @@ class PoseEstimator:
                 code="no_pose_found",
                 param="image",
             )
-        return people, picture.size
+        return people
+
+    def _require_detector(self) -> PoseDetector:
+        if self._detector is None:
+            raise ModelUnavailable(
+                "Poses cannot be found in photos now: the service's log says why. Send the pose itself: a skeleton "
+                "picture, or joints.",
+                code="no_pose_detector",
+                retry_after_seconds=60,
+            )
+        return self._detector
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

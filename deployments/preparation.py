@@ -1,6 +1,7 @@
 """From a request to what a model's pipeline is called with, and from what it painted to the bytes of the answer.
 
-Runs beside the engine: decoding, fitting and encoding pictures must hold up neither its thread nor the event loop.
+Runs beside the engine: fitting and encoding pictures must hold up neither its thread nor the event loop. Uploaded ones
+are decoded in a sandbox; a skeleton is our own estimator's file.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from PIL import Image
 from config.schema import dimensions
 from deployments.engine.workload import Workload
 from deployments.errors import DeadlineExceeded, InvalidRequest
-from deployments.imaging.canvas import REPAINT, Canvas, canvas_of
+from deployments.imaging.canvas import REPAINT, Canvas
 from deployments.imaging.decode import decode
 from deployments.imaging.encode import encode
-from deployments.imaging.masks import mask_of
+from deployments.imaging.sandbox import Sandbox
 from deployments.models.protocol import GenerationInputs, steps_that_run
 from deployments.models.registry import FAMILIES
 
@@ -68,12 +69,31 @@ class Preparation:
         return encode(np.asarray(picture), self.request.output_format, self.request.output_compression)
 
 
-def prepare(request: ImageRequest, settings: ModelSettings, family: Family) -> Preparation:
-    """Decodes the pictures and resolves the preset. Raises InvalidRequest, TooLarge and DeadlineExceeded."""
-    if time.time() >= request.standing.deadline:
-        raise DeadlineExceeded("The request's time was up before it reached the model.")
+async def canvas_for(request: ImageRequest, family: Family, sandbox: Sandbox) -> Canvas | None:
+    """What the request gave to paint on. Raises InvalidRequest, TooLarge and DeadlineExceeded."""
+    _require_time(request)
+    if request.image is None:
+        return None
+    traits = FAMILIES[family]
+    canvas = await sandbox.canvas(
+        request.image, request.mask, request.mask_reads, request.width, request.height, traits.size_multiple
+    )
+    if canvas.mask is None and "image-to-image" not in traits.capabilities:
+        raise InvalidRequest(
+            f"mask: {request.model} does {', '.join(traits.capabilities)}; send a mask, or an image with a transparent "
+            "area, that says what to repaint.",
+            code="unsupported_capability",
+            param="mask",
+        )
+    return canvas
+
+
+def prepare(
+    request: ImageRequest, settings: ModelSettings, family: Family, canvas: Canvas | None = None
+) -> Preparation:
+    """Resolves the preset; `canvas` is that of `canvas_for`. Raises InvalidRequest and DeadlineExceeded."""
+    _require_time(request)
     preset = _preset(settings, request)
-    canvas = _canvas(request, family)
     steps = _steps(request, preset)
     strength = _strength(request, has_mask=canvas is not None and canvas.mask is not None)
     if canvas is not None and int(steps * strength) < 1:
@@ -151,6 +171,11 @@ def warm_up_inputs(size: str, family: Family, number: int = 0) -> GenerationInpu
     )
 
 
+def _require_time(request: ImageRequest) -> None:
+    if time.time() >= request.standing.deadline:
+        raise DeadlineExceeded("The request's time was up before it reached the model.")
+
+
 def _workload(request: ImageRequest, pixels: int, steps: int, guidance_scale: float, has_mask: bool) -> Workload:
     standing = request.standing
     pose_end = None if request.pose is None else round(request.pose.end, 1)
@@ -183,19 +208,3 @@ def _preset(settings: ModelSettings, request: ImageRequest) -> Preset:
     quality = "smooth" if request.quality == "auto" else request.quality
     preset: Preset = getattr(settings.presets, quality)
     return preset
-
-
-def _canvas(request: ImageRequest, family: Family) -> Canvas | None:
-    if request.image is None:
-        return None
-    image = decode(request.image, param="image")
-    mask = mask_of(image, None if request.mask is None else decode(request.mask, param="mask"), request.mask_reads)
-    traits = FAMILIES[family]
-    if mask is None and "image-to-image" not in traits.capabilities:
-        raise InvalidRequest(
-            f"mask: {request.model} does {', '.join(traits.capabilities)}; send a mask, or an image with a transparent "
-            "area, that says what to repaint.",
-            code="unsupported_capability",
-            param="mask",
-        )
-    return canvas_of(image, mask, request.width, request.height, traits.size_multiple)

@@ -40,6 +40,10 @@ class Backend(Protocol):
     def max_body_bytes(self) -> int:
         """Request bodies above it are refused."""
 
+    @property
+    def body_timeout_seconds(self) -> float:
+        """Request bodies that take longer are refused; see `middleware.BodyTimeout`."""
+
     def settings(self) -> IngressSettings:
         """The configuration in force now."""
 

@@ -21,11 +21,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from deployments.errors import (
+    BodyCompressed,
     DeadlineExceeded,
     EaselError,
     Expired,
     Forbidden,
     GenerationFailed,
+    HeadersTooLarge,
     ImageRejected,
     InvalidRequest,
     NotFound,
@@ -41,7 +43,9 @@ STATUSES: Mapping[type[EaselError], int] = {
     EaselError: 500,
     InvalidRequest: 400,
     ImageRejected: 415,
+    BodyCompressed: 415,
     TooLarge: 413,
+    HeadersTooLarge: 431,
     NotFound: 404,
     Unauthorized: 401,
     Forbidden: 403,
@@ -57,7 +61,7 @@ DESCRIPTIONS: Mapping[int, str] = {
     403: "The API key does not allow it.",
     404: "There is no such model.",
     413: "The body, a picture or the prompt is too large.",
-    415: "A picture is not a readable PNG, JPEG or WebP.",
+    415: "A picture is not a readable PNG, JPEG or WebP, or the body is compressed.",
     429: "The API key has what it may have for now; `Retry-After` says for how many seconds.",
     500: "The model ran and failed.",
     503: "The server is full, the model is loading or no links can be made; `Retry-After` says for how many seconds.",

@@ -1,25 +1,28 @@
-"""What every request meets before its route: an id, a record in the log, an answer to the unforeseen, a size limit.
+"""What every request meets before its route: an id, a record, an answer to the unforeseen, limits of size and time.
 
 Plain ASGI classes, so that nothing is buffered and cancellation passes through. `stack` fixes their order. Invariants:
 every HTTP response carries exactly one `x-request-id`; nothing a caller wrote reaches the log, nor does the text of an
-error, which may quote it.
+error, which may quote it. Not here: what a server in front must bound, since Serve's proxy has it before any of this
+runs: how long headers take to come, and how slowly an answer is read.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 import uuid
 from abc import ABC, abstractmethod
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.errors import EaselError
+from deployments.errors import EaselError, HeadersTooLarge, InvalidRequest
 from deployments.logs import without_text
 from serve_app.auth import PINGS
 from serve_app.errors import error_response
@@ -28,12 +31,15 @@ from serve_app.request_log import recording
 logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "x-request-id"
+MAX_HEADERS = 100
+MAX_HEAD_BYTES = 32 * 2**10  # of address and headers together
+LEAST_BYTES_PER_SECOND = 64 * 2**10  # of a body that takes longer than its time
 SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 # Of templates: the routes that make pictures, and the one that shows them.
 LOGGED_ROUTES = ("/v1/images/", "/openai/v1/images/", "/api/v1/images/", "/sdapi/v1/txt2img", "/images/")
 
 
-def stack(max_body_bytes: int, *, behind_serve: bool) -> list[Middleware]:
+def stack(max_body_bytes: int, body_timeout_seconds: float, *, behind_serve: bool) -> list[Middleware]:
     """All of them, outermost first: an unhandled error is answered, and logged, with the request's id.
 
     `behind_serve`: Serve's proxy sends the id back by itself. It takes any id from a client, also one that is replaced
@@ -43,6 +49,8 @@ def stack(max_body_bytes: int, *, behind_serve: bool) -> list[Middleware]:
         Middleware(RequestId, sends_it_back=not behind_serve),
         Middleware(RequestLog),
         Middleware(UnhandledErrors),
+        Middleware(HeadLimit),
+        Middleware(BodyTimeout, seconds=body_timeout_seconds),
         Middleware(BodyLimit, max_bytes=max_body_bytes),
     ]
 
@@ -134,6 +142,59 @@ class UnhandledErrors(HttpMiddleware):
             answer = error_response(failure, scope)  # which notes it, sent or not
             if response_started:  # the server cuts the connection, so that a half answer is not taken for a whole one
                 raise failure from None
+            await answer(scope, receive, send)
+
+
+class HeadLimit(HttpMiddleware):
+    """Refuses more address and headers than any client needs. Serve's proxy takes any number of any size."""
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, address = scope["headers"], (scope["path"], scope.get("query_string", b""))
+        size = sum(map(len, address)) + sum(len(name) + len(value) for name, value in headers)
+        if len(headers) <= MAX_HEADERS and size <= MAX_HEAD_BYTES:
+            await self.app(scope, receive, send)
+            return
+        error = HeadersTooLarge(f"At most {MAX_HEADERS} headers of {MAX_HEAD_BYTES} bytes with the address are taken.")
+        await error_response(error, scope)(scope, receive, send)
+
+
+class BodyTimeout(HttpMiddleware):
+    """Cuts off who takes longer over a body than `seconds`, and one more for each LEAST_BYTES_PER_SECOND that came.
+
+    Whatever reads the body is cancelled, so that nothing is held for it. Only waiting for the client counts.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        super().__init__(app)
+        self._seconds = seconds
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seconds_left = self._seconds
+        is_complete = response_started = False
+
+        async def timely() -> Message:
+            nonlocal seconds_left, is_complete
+            if is_complete:  # what comes now is that the client has gone, some time
+                return await receive()
+            patience.deadline = anyio.current_time() + seconds_left
+            message = await receive()
+            seconds_left = patience.deadline - anyio.current_time()
+            seconds_left += len(message.get("body", b"")) / LEAST_BYTES_PER_SECOND
+            patience.deadline = math.inf
+            is_complete = not message.get("more_body", False)
+            return message
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal response_started
+            response_started = True
+            await send(message)
+
+        with anyio.CancelScope() as patience:
+            await self.app(scope, timely, send_and_note)
+        if patience.cancelled_caught and not response_started:
+            error = InvalidRequest("The body took too long to come.", code="body_timeout")
+            answer = error_response(error, scope)
+            answer.headers["connection"] = "close"  # the rest of the body is not waited for
             await answer(scope, receive, send)
 
 

@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from config.schema import IngressConfig, IngressSettings, ModelRoute, PoseRoute
 from deployments.errors import DeadlineExceeded, ModelUnavailable
-from deployments.imaging.decode import measure
+from deployments.imaging.sandbox import Sandbox
 from deployments.logs import without_text
 from deployments.quotas import Quota
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
@@ -47,6 +47,7 @@ class Service:
         self._live: LiveSettings | None = None
         self._permits = Permits(quotas)
         self._dispatcher = Dispatcher()
+        self._sandbox = Sandbox()
         self._store = ImageStore(config.images.url, config.images.least_free_bytes)
         self._keeper = Keeper(self._store, config.images.timeout_seconds)
         self._keeper.open()
@@ -58,6 +59,10 @@ class Service:
     @property
     def max_body_bytes(self) -> int:
         return self._config.max_body_bytes
+
+    @property
+    def body_timeout_seconds(self) -> float:
+        return self._config.body_timeout_seconds
 
     def configure(self, user_config: dict[str, Any]) -> None:
         """Takes a new configuration, with the file of keys that it names, or raises and keeps the old one."""
@@ -100,7 +105,7 @@ class Service:
             return await self._dispatcher.draw_skeleton(pose.application, source, width, height, deadline)
 
     async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
-        return await asyncio.to_thread(measure, picture, param=param)
+        return await self._sandbox.measure(picture, param)
 
     async def check_links(self) -> None:
         await self._keeper.check()

@@ -1,4 +1,4 @@
-"""Bytes to pixels: hostile input stops here.
+"""Bytes to pixels: hostile input stops here. What a client uploaded is decoded in a process of its own, worker.py.
 
 The format is told from the bytes, not from a name or header; only PNG, JPEG and WebP are taken, only the first frame is
 read, and pixels are counted from the file's header before anything is decoded.
@@ -35,7 +35,7 @@ _ORIENTATION_IN_PNG = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp") 
 def decode(data: bytes, *, param: str) -> Image.Image:
     """The picture with its EXIF orientation applied, in mode RGB or, with any transparency, RGBA.
 
-    `param` names the request field in errors. Raises ImageRejected and TooLarge.
+    `param` names the request field in errors. Raises ImageRejected, TooLarge and MemoryError.
     """
     with _opened(data, param) as image:
         image.load()
@@ -64,6 +64,8 @@ def _opened(data: bytes, param: str) -> Iterator[Image.Image]:
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow has limits of its own
         raise TooLarge(f"{param}: at most {MAX_PIXELS} pixels are taken.", param=param) from error
+    except MemoryError:  # of this process, whatever the file; the caller knows what is allowed
+        raise
     except Exception as error:  # there is no telling what a decoder raises on bytes made to break it
         raise ImageRejected(f"{param}: not a readable PNG, JPEG or WebP picture.", param=param) from error
 

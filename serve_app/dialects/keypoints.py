@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
@@ -12,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from config.schema import MAX_PEOPLE
 from deployments.errors import InvalidRequest
 from deployments.types import Person, Point, PoseSource
+from serve_app.dialects.json_text import parse_json
 
 BODY_JOINTS = 18
 HAND_JOINTS = 21
@@ -96,8 +96,8 @@ def _parsed(value: object) -> object:
     """A form has no objects: there it is JSON in a text or a file."""
     if isinstance(value, str | bytes):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = parse_json(value.decode() if isinstance(value, bytes) else value)
+        except ValueError:
             value = None
     if isinstance(value, Keypoints):
         return value

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import string
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_URL_SAFE = str.maketrans("-_", "+/")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_LONGEST_SCHEME = 32
+_WHITESPACE = string.whitespace.encode()
 
 
 def _picture_bytes(value: object) -> bytes:
@@ -30,17 +33,18 @@ def _picture_bytes(value: object) -> bytes:
         return value
     if not isinstance(value, str) or not value:
         raise PydanticCustomError("picture", "must be a picture: a file, base64 or a data URL")
-    if value.startswith(("http:", "https:")):
+    scheme, colon, _ = value[:_LONGEST_SCHEME].partition(":")
+    is_data_url = bool(colon) and scheme.lower() == "data"
+    if colon and not is_data_url:
         raise PydanticCustomError("picture", "must be a picture within the request; addresses are not fetched")
-    is_data_url = value[:5].lower() == "data:"
     head, comma, data = value.partition(",") if is_data_url else ("", "", value)
     if is_data_url and not (comma and head.lower().endswith(";base64")):
         raise PydanticCustomError("picture", "must be a data URL with base64, as data:image/png;base64,iVBORw…")
     if is_data_url and "%" in data:
         data = unquote(data)
-    data = "".join(data.split()).translate(_URL_SAFE).rstrip("=")
     try:
-        return base64.b64decode(data + "=" * (-len(data) % 4), validate=True)
+        text = data.encode("ascii").translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):  # ValueError: it is not ASCII
         raise PydanticCustomError("picture", "must be base64 or a data URL with base64") from None
 

@@ -18,8 +18,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import UploadFile
 
-from deployments.errors import InvalidRequest
+from deployments.errors import BodyCompressed, InvalidRequest
 from serve_app.dialects.fields import MAX_FIELDS, WireModel
+from serve_app.dialects.json_text import parse_json
 from serve_app.dialects.picture_data import SCHEMA as PICTURE_SCHEMA
 from serve_app.errors import BODY_EXPECTED
 
@@ -39,6 +40,7 @@ async def read_json(request: Request, body_class: type[Body]) -> Body:
 async def read_form_or_json(request: Request, body_class: type[Body]) -> Body:
     """The body of a request that may also come as a form. Raises InvalidRequest and RequestValidationError."""
     if _media_type(request) in FORMS:
+        _require_plain(request)
         return _validated_form(await _form(request), body_class)
     return await read_json(request, body_class)
 
@@ -89,22 +91,29 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def _require_plain(request: Request) -> None:
+    """A compressed body is not unpacked: a few bytes may become gigabytes."""
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise BodyCompressed("The body must be sent as it is, without `content-encoding`.")
+
+
 async def _json(request: Request) -> Any:
     media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise InvalidRequest(BODY_EXPECTED, code="invalid_body")
+    _require_plain(request)
     try:
         text = (await request.body()).decode()
         if "\0" in text:  # UTF-16 and UTF-32, which Python's parser would take: their ASCII characters hold NUL bytes
             raise InvalidRequest("The body must be JSON in UTF-8.", code="invalid_json")
-        return json.loads(text)
+        return parse_json(text)
     except UnicodeDecodeError:
         raise InvalidRequest("The body must be JSON in UTF-8.", code="invalid_json") from None
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"The body is not JSON: {error.msg}.", code="invalid_json") from None
-    except (RecursionError, ValueError):  # the latter: a number of thousands of digits
+    except ValueError:  # a number of thousands of digits, too
         raise InvalidRequest(
-            "The body is nested too deeply, or a number in it is too long.", code="invalid_json"
+            "The body is nested too deeply, or holds too many values or too long a number.", code="invalid_json"
         ) from None
 
 
@@ -153,8 +162,8 @@ def _validated_form(values: dict[str, Any], body_class: type[Body]) -> Body:
 
 def _literal(text: str) -> Any:
     try:
-        return json.loads(text.lower())  # True is how Python writes it
-    except (RecursionError, ValueError):
+        return parse_json(text.lower())  # True is how Python writes it
+    except ValueError:
         return text
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.unit.imaging import corpus
+
 GENERATIONS = "/v1/images/generations"
+EDITS = "/v1/images/edits"
 MODEL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
@@ -125,6 +130,24 @@ def test_bad_routes(client: httpx.Client, method: str, path: str, status: int) -
     response = client.request(method, path)
     assert_refused(response, status, response.json()["error"]["param"])
     assert ("allow" in response.headers) == (status == 405)
+
+
+def test_a_compressed_body_is_not_unpacked(client: httpx.Client) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert_refused(client.post(GENERATIONS, content=gzip.compress(b'{"prompt": "a"}'), headers=headers), 415)
+
+
+def test_headers_are_limited(client: httpx.Client) -> None:
+    assert_refused(client.get("/healthz", headers={"x": "a" * 40_000}), 431)
+    assert_refused(client.get("/healthz", headers={f"x-{index}": "a" for index in range(200)}), 431)
+
+
+def test_a_picture_that_takes_for_ever_to_decode_costs_nobody_else_anything(client: httpx.Client) -> None:
+    body = {"prompt": "a", "size": "64x64", "num_steps": 2, "response_format": "b64_json"}
+    slow = {**body, "image": base64.b64encode(corpus.of_many_scans(2048, 20_000)).decode()}
+    assert_refused(client.post(EDITS, json=slow), 415, "image")
+    good = {**body, "image": base64.b64encode(corpus.sample("PNG")).decode()}
+    assert client.post(EDITS, json=good).status_code == 200
 
 
 def test_clients_may_ping_the_route(client: httpx.Client) -> None:

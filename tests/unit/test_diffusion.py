@@ -148,6 +148,7 @@ def make(toy: Toy) -> Iterator[Callable[..., Diffusion]]:
     toy.network.gate.set()
     for each in made:
         each._engine.stop()
+        each._sandbox.close()
 
 
 @pytest.fixture
@@ -589,6 +590,37 @@ async def test_an_edit_is_refused_before_its_picture_is_decoded(model: Diffusion
     async with busy_for_long(model, toy):
         with pytest.raises(Overloaded):
             await model.generate(request(steps=50, image=b"no picture"))
+
+
+async def test_an_edit_is_decoded_in_another_process(
+    model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = png(Image.new("RGB", (16, 8), "red"))
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("must not be parsed here"))
+    await model.generate(request(image=image, strength=1.0))
+    assert toy.seen[-1].image is not None
+    assert toy.seen[-1].image.getpixel((0, 0)) == (255, 0, 0)
+
+
+async def test_who_leaves_while_a_picture_is_decoded_ends_that(
+    model: Diffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def never_done(*_: object) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(model._sandbox, "canvas", never_done)
+    call = asyncio.create_task(model.generate(request(image=b"slow")))
+    await began.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()
 
 
 async def test_concurrent_requests_share_forwards(model: Diffusion, toy: Toy) -> None:

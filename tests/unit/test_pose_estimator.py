@@ -29,11 +29,11 @@ from deployments.errors import (
     ModelUnavailable,
     TooLarge,
 )
-from deployments.imaging import decode
 from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.skeleton import draw
 from deployments.pose_estimator import PoseEstimator, build
 from deployments.types import Person, PoseSource
+from tests.unit.imaging import corpus
 from tests.unit.pose.figures import RIGHT_ARM_UP, STANDING, body
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +113,7 @@ def make(toy: Toy) -> Iterator[Callable[..., PoseEstimator]]:
     toy.gate.set()
     for each in made:
         each._threads.shutdown()
+        each._sandbox.close()
 
 
 @pytest.fixture
@@ -216,6 +217,15 @@ class TestDrawing:
         assert drawn[:, 50:150].min() == 255
         assert drawn[:, :50].max() == drawn[:, 150:].max() == 0
 
+    @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+    async def test_nothing_but_its_pixels_is_kept(self, estimator: PoseEstimator, form: str) -> None:
+        for size in ((32, 16), (64, 64)):
+            skeleton = await estimator.draw(PoseSource(drawing=corpus.told(form)), *size)
+            assert corpus.CANARY not in skeleton.picture
+            with Image.open(io.BytesIO(skeleton.picture)) as picture:
+                picture.load()
+                assert picture.info == {}
+
     @pytest.mark.parametrize(("bytes_", "error"), [(b"", ImageRejected), (b"\x89PNG", ImageRejected)])
     async def test_that_is_none_is_refused(
         self, estimator: PoseEstimator, bytes_: bytes, error: type[EaselError]
@@ -224,12 +234,9 @@ class TestDrawing:
             await estimator.draw(PoseSource(drawing=bytes_), 64, 64)
         assert refused.value.param == "pose_image"
 
-    async def test_that_is_too_large_is_refused(
-        self, estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(decode, "MAX_PIXELS", 64 * 64)
+    async def test_that_is_too_large_is_refused(self, estimator: PoseEstimator) -> None:
         with pytest.raises(TooLarge) as refused:
-            await estimator.draw(PoseSource(drawing=encoded(Image.new("RGB", (65, 64)))), 64, 64)
+            await estimator.draw(PoseSource(drawing=encoded(Image.new("1", (4096, 4097)))), 64, 64)
         assert refused.value.param == "pose_image"
 
 

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import math
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from config.schema import Family, ModelSettings, Preset, Presets
 from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
 from deployments.imaging.canvas import REPAINT
+from deployments.imaging.sandbox import Sandbox
 from deployments.models.registry import FAMILIES
-from deployments.preparation import Preparation, expected_workload, identity, prepare, warm_up_inputs
+from deployments.preparation import Preparation, canvas_for, expected_workload, identity, prepare, warm_up_inputs
 from deployments.types import ImageRequest, PoseGuidance, Standing
+from tests.unit.imaging import corpus
 
 NAMES = ("smooth", "standard", "hd", "low", "medium", "high")
 SETTINGS = ModelSettings(presets=Presets(**dict.fromkeys(NAMES, Preset(steps=20, guidance_scale=5.0))))
+
+SANDBOX = Sandbox()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _sandbox_is_closed() -> Iterator[None]:
+    yield
+    SANDBOX.close()
 
 
 def png(mode: str = "RGB", size: tuple[int, int] = (32, 16), colour: Any = 0) -> bytes:
@@ -33,7 +45,7 @@ def png(mode: str = "RGB", size: tuple[int, int] = (32, 16), colour: Any = 0) ->
 def prepared(family: Family = "sdxl", **changed: Any) -> Preparation:
     values = {"request_id": "r", "model": "toy", "prompt": "otter", "width": 32, "height": 16, "seed": 7}
     request = ImageRequest(**{**values, "standing": Standing(deadline=time.time() + 30), **changed})
-    return prepare(request, SETTINGS, family)
+    return prepare(request, SETTINGS, family, asyncio.run(canvas_for(request, family, SANDBOX)))
 
 
 HALF_TRANSPARENT = png("RGBA", colour=(255, 0, 0, 128))
@@ -109,6 +121,21 @@ def test_a_skeleton_that_is_no_picture_is_refused() -> None:
     with pytest.raises(ImageRejected) as refused:
         prepared("sdxl-pose", pose=PoseGuidance(skeleton=b"no picture"))
     assert refused.value.param == "pose_image"
+
+
+@pytest.mark.parametrize("given", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("wanted", ["png", "jpeg", "webp"])
+@pytest.mark.parametrize("has_mask", [True, False])
+def test_nothing_but_pixels_of_a_picture_leaves(given: str, wanted: str, has_mask: bool) -> None:
+    mask = {"mask": corpus.told("PNG")} if has_mask else {}
+    preparation = prepared(image=corpus.told(given), strength=0.5, output_format=wanted, **mask)
+    answer = preparation.finish(torch.zeros(1, 3, 16, 32))
+    assert corpus.CANARY in corpus.told(given)
+    assert corpus.CANARY not in answer
+    with Image.open(io.BytesIO(answer)) as picture:
+        picture.load()
+        assert not {"exif", "xmp", "icc_profile", "comment", "Comment", "Title", "dpi"} & set(picture.info)
+        assert not picture.getexif()
 
 
 def test_previews_are_told_to_the_model() -> None:

@@ -259,6 +259,7 @@ def test_what_is_no_finite_number_is_refused(model: type[BaseModel], key: str, n
         (ImageStoreConfig, "timeout_seconds", [0.5], [0]),
         (ImageStoreConfig, "least_free_bytes", [0], [-1, 0.5]),
         (IngressConfig, "max_body_bytes", [1], [0]),
+        (IngressConfig, "body_timeout_seconds", [0.1], [0, -1, float("inf")]),
         (Weights, "source", ["x"], [""]),
     ],
 )

@@ -50,6 +50,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.images_router = APIRouter()
         self.max_body_bytes = 25 * 2**20
+        self.body_timeout_seconds = 30.0
         self.current = IngressSettings(
             models=(SDXL, SMALL, POSE, SCHNELL, FILL),
             default_model="be-stable-diffusion-xl-base-1.0",

@@ -237,7 +237,7 @@ class TestFailed:
             yield "half"
             raise RuntimeError
 
-        app = FastAPI(middleware=middleware.stack(100, behind_serve=False))
+        app = FastAPI(middleware=middleware.stack(100, 30, behind_serve=False))
         app.get("/images/{name}")(lambda name: StreamingResponse(halves()))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://easel.test") as client:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 from pydantic import ValidationError
 
 from config.mistakes import ConfigError
@@ -68,7 +69,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def make(tmp_path: Path) -> Callable[..., Service]:
     def make_one(**images: Any) -> Service:
         config = ImageStoreConfig(**{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **images})
-        return Service(IngressConfig(images=config, max_body_bytes=1234), None)  # type: ignore[arg-type] # no quotas
+        config_of_all = IngressConfig(images=config, max_body_bytes=1234, body_timeout_seconds=5.5)
+        return Service(config_of_all, None)  # type: ignore[arg-type] # no quotas
 
     return make_one
 
@@ -374,8 +376,8 @@ class TestSettings:
         assert service.settings() is before
 
 
-def test_the_limit_on_bodies_is_the_configured_one(service: Service) -> None:
-    assert service.max_body_bytes == 1234
+def test_the_limits_on_bodies_are_the_configured_ones(service: Service) -> None:
+    assert (service.max_body_bytes, service.body_timeout_seconds) == (1234, 5.5)
 
 
 async def test_readiness_asks_about_the_configured_models(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,12 +421,10 @@ class TestDispatch:
         assert closed == [True, True]
 
 
-async def test_pictures_are_measured_beside_the_event_loop(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pictures_are_measured_in_another_process(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("must not be parsed here"))
     assert await service.measure(photo(9, 5), "image") == (9, 5)
     with pytest.raises(ImageRejected) as refused:
         await service.measure(b"no picture", "pose_image")
     assert refused.value.param == "pose_image"
-    threads = []
-    monkeypatch.setattr(service_module, "measure", lambda *_, **__: threads.append(threading.get_ident()) or (1, 1))
-    await service.measure(b"", "image")
-    assert threads != [threading.get_ident()]
+    service._sandbox.close()

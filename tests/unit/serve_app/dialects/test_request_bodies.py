@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import httpx
@@ -12,9 +14,9 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
 from serve_app import errors
-from serve_app.dialects.fields import OrNull, Prompt, Seed, Strength, WireModel
+from serve_app.dialects.fields import MAX_FIELDS, OrNull, Prompt, Seed, Strength, WireModel
 from serve_app.dialects.picture_data import PictureData
-from serve_app.dialects.request_bodies import documented_body, read_form_or_json, read_json
+from serve_app.dialects.request_bodies import MAX_FILES, documented_body, read_form_or_json, read_json
 from serve_app.middleware import stack
 from tests.unit.serve_app.conftest import Refused
 from tests.unit.serve_app.samples import base64_of, photo
@@ -41,7 +43,7 @@ class Body(WireModel):
 
 @pytest.fixture
 async def client(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
-    app = FastAPI(middleware=stack(MAX_BYTES, behind_serve=False))
+    app = FastAPI(middleware=stack(MAX_BYTES, 30, behind_serve=False))
     errors.install(app)
 
     def read_back(body: Body) -> dict[str, Any]:
@@ -59,6 +61,20 @@ async def client(anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://easel.test") as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _files_are_gone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever becomes of a form, its temporary files are closed, which deletes them."""
+    files: list[Any] = []
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        files.append(SpooledTemporaryFile(*arguments, **options))  # noqa: SIM115
+        return files[-1]
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", noted)
+    yield
+    assert all(file.closed for file in files)
 
 
 async def form(client: httpx.AsyncClient, *fields: tuple[str, Any]) -> httpx.Response:
@@ -249,6 +265,123 @@ async def test_what_is_no_body_is_refused(
     response = await client.post(path, content=content, headers={"content-type": kind})
     refused(response, 400, param=response.json()["error"]["param"])
     assert response.json()["error"]["code"] in ("invalid_body", "invalid_json", "missing_required_parameter")
+
+
+def part(name: str, content: bytes = b"a", *more: str, file: bool = False) -> bytes:
+    """A part of a form, with more headers of its own."""
+    disposition = f'Content-Disposition: form-data; name="{name}"' + ('; filename="f"' if file else "")
+    return "\r\n".join(["--x", disposition, *more, "", ""]).encode() + content + b"\r\n"
+
+
+def whole(*parts: bytes) -> bytes:
+    return b"".join([part("prompt", b"otter"), *parts, b"--x--\r\n"])
+
+
+LARGE = bytes(2 * 2**20)  # is not kept in memory but in a file
+FORM = "multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([part(f"f{index}", file=True) for index in range(MAX_FILES)], 200),
+        ([part(f"f{index}", file=True) for index in range(MAX_FILES + 1)], 400),
+        ([part("image", file=True)] * (MAX_FILES + 1), 400),
+        ([part(f"f{index}") for index in range(MAX_FIELDS - 1)], 200),
+        ([part(f"f{index}") for index in range(MAX_FIELDS)], 400),
+        ([part(f"f{index}") for index in range(10_001)], 400),
+        ([part("a", b"", *(f"x-{index}: a" for index in range(7)))], 200),
+        ([part("a", b"", *(f"x-{index}: a" for index in range(8)))], 400),
+        ([part("a", b"", "x: " + "a" * 4000)], 200),
+        ([part("a", b"", "x: " + "a" * 5000)], 400),
+        ([part("a", b"", "x: " + "a" * 2**20)], 400),
+        ([part("a" * 5000)], 400),
+        ([part("a", b"", "x" * 5000 + ": a")], 400),
+        ([part("file", LARGE, file=True), part("a", b"", "x: " + "a" * 5000)], 400),
+        ([part("file", LARGE, file=True), *[part("b", file=True)] * MAX_FILES], 400),
+        ([part("prompt")], 400),
+        ([part("user"), part("user")], 400),
+        ([part("user", b"a" * 2**20)], 200),
+        ([part("prompt", b"a" * 2**20)], 400),
+        ([part("a", b"", 'Content-Disposition: form-data; name="b"; filename="c"')], 200),
+        ([part("a", b"", "Content-Disposition: form-data")], 400),
+        ([part("a", b"", "no colon")], 400),
+        ([part("a", b"", "Content-Transfer-Encoding: base64", "Content-Encoding: gzip")], 200),
+        ([part("a", whole(), "Content-Type: multipart/mixed; boundary=x")], 200),
+        ([part("a", b"--y\r\n\r\n--y--", "Content-Type: multipart/mixed; boundary=y")], 200),
+        ([part("a", b"\r\n--" * 10**5), part("b", b"\r" * 10**5), part("c", b"\r\n" * 10**5)], 200),
+        ([part("file", LARGE, file=True), b"--x\r\n"], 400),
+        ([part("n", b"[" + b"{}," * 10**6 + b"{}]")], 400),
+        ([part("image", b"http://127.0.0.1/")], 400),
+        ([part("../../x", b"a"), part("constructor", b"a"), part("", b"a")], 200),
+    ],
+)
+async def test_a_form_is_read_within_bounds(
+    parts: list[bytes], status: int, client: httpx.AsyncClient, refused: Refused
+) -> None:
+    response = await client.post("/form", content=whole(*parts), headers={"content-type": FORM})
+    if status == 200:
+        assert response.status_code == 200, response.text
+    else:
+        refused(response, status, param=response.json()["error"]["param"])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        'multipart/form-data; boundary=""',
+        "multipart/form-data; boundary=" + "x" * 300,
+        "multipart/form-data; boundary=y",
+        "multipart/form-data; boundary=x; boundary=y",
+        "multipart/form-data; boundary*=utf-8''x%FF",
+        "multipart/mixed; boundary=x",
+        "multipart/form-data; charset=none-such",
+    ],
+)
+async def test_a_form_without_its_boundary_is_refused(kind: str, client: httpx.AsyncClient, refused: Refused) -> None:
+    refused(await client.post("/form", content=whole(), headers={"content-type": kind}), 400, code="invalid_body")
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 30, 100, len(LARGE) // 2])
+async def test_a_form_that_ends_early_is_refused(cut: int, client: httpx.AsyncClient, refused: Refused) -> None:
+    content = whole(part("image", LARGE, file=True))
+    response = await client.post("/form", content=content[: -len(b"\r\n") - cut], headers={"content-type": FORM})
+    refused(response, 400, code="invalid_body")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "x-gzip", "gzip, identity", "unknown"])
+@pytest.mark.parametrize("kind", ["application/json", FORM, "application/x-www-form-urlencoded"])
+async def test_a_compressed_body_is_refused_and_not_unpacked(
+    encoding: str, kind: str, client: httpx.AsyncClient, refused: Refused
+) -> None:
+    bomb = gzip.compress(bytes(2**20))
+    response = await client.post("/form", content=bomb, headers={"content-type": kind, "content-encoding": encoding})
+    assert "content-encoding" in refused(response, 415, code="unsupported_encoding")
+
+
+@pytest.mark.parametrize("encoding", ["identity", "", " Identity "])
+async def test_a_body_that_says_it_is_not_compressed_is_read(encoding: str, client: httpx.AsyncClient) -> None:
+    for path in ("/form", "/json"):
+        assert (await client.post(path, json={"prompt": "a"}, headers={"content-encoding": encoding})).json() == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"prompt": "a", "x": [' + b"{}," * 10**6 + b"{}]}",
+        b"[" + b"1," * 10**6 + b"1]",
+        b'{"prompt": "a", ' + b",".join(b'"%d": 1' % index for index in range(30_000)) + b"}",
+        b'{"prompt": "a", "x": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
+        b'{"prompt": ' * 10**5,
+    ],
+)
+async def test_json_of_a_great_many_values_is_refused(
+    content: bytes, client: httpx.AsyncClient, refused: Refused
+) -> None:
+    response = await client.post("/json", content=content, headers={"content-type": "application/json"})
+    assert "too many values" in refused(response, 400, code="invalid_json")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"])

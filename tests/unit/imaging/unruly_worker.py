@@ -1,0 +1,85 @@
+"""The sandbox's worker with decoders that misbehave where the file says so, for test_sandbox.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from deployments.imaging import worker
+from deployments.imaging.worker import Answer
+
+
+def _hang(_: str) -> None:
+    signal.pause()
+
+
+def _compute_forever(_: str) -> None:
+    while True:
+        pass
+
+
+def _crash(_: str) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _leave(_: str) -> None:
+    sys.exit()
+
+
+def _eat_memory(_: str) -> None:
+    held = []
+    while True:
+        held.append(bytearray(2**20))
+
+
+def _try(what: str) -> None:
+    """Raises where it is possible, and with it the process ends."""
+    attempts: dict[str, Callable[[], object]] = {
+        "open": lambda: os.open("/dev/null", os.O_RDONLY),
+        "connect": socket.socket,
+    }
+    try:
+        attempts[what]()
+    except OSError:
+        return
+    raise SystemExit
+
+
+def _wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+
+MISDEEDS = {
+    "hang": _hang,
+    "compute": _compute_forever,
+    "crash": _crash,
+    "leave": _leave,
+    "eat": _eat_memory,
+    "try": _try,
+    "wait": _wait_for,
+}
+
+
+def _misbehave(data: bytes, *, param: str) -> Answer:
+    misdeed, _, argument = data.decode(errors="replace").partition(" ")
+    if misdeed in MISDEEDS:
+        MISDEEDS[misdeed](argument)
+        return (1, 1), []
+    if misdeed == "who":
+        return (os.getpid(), 0), []
+    if misdeed == "knows":
+        return (int(argument in os.environ), int(argument in sys.modules)), []
+    return decent_measure(data, param=param)
+
+
+decent_measure = worker.ANSWERS["measure"]
+worker.ANSWERS["measure"] = _misbehave
+worker.PROCESSOR_SECONDS = 1
+
+if __name__ == "__main__":
+    worker.main()
