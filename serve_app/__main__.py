@@ -102,6 +102,7 @@ def _environment() -> dict[str, str]:
         **token,
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",  # a hung one would keep its place, and its callers, for minutes
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.proxy:middlewares",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # there is no other here while one that died is not noticed
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
     }

@@ -30,6 +30,7 @@ from tests.reliability.ledger import Ledger
 
 SECONDS = 90  # for what takes a few: only a hang takes longer
 WATCHDOG_SECONDS = 3.0
+SIGNING_SECRET = "the secret of these tests alone"
 DEADLINE_SECONDS = 60.0
 DASHBOARD_PORTS = range(8265, 8265 + 50)  # Ray's own, of which it takes the first that is free
 SDXL, POSE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0", "easel/stable-diffusion-xl-pose"
@@ -50,7 +51,8 @@ class FakeService:
             self.launcher = subprocess.Popen(
                 [sys.executable, "-m", "serve_app.run", str(path)],
                 cwd=ROOT,
-                env={name: value for name, value in environment_of_serve().items() if name != "RAY_ADDRESS"},
+                env={name: value for name, value in environment_of_serve().items() if name != "RAY_ADDRESS"}
+                | {"EASEL_SIGNING_SECRET": SIGNING_SECRET},  # else it would be in the store, which tests take away
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -64,6 +66,17 @@ class FakeService:
     def pictures(self) -> Path:
         """The folder that pictures are kept in."""
         return self.folder / "pictures"
+
+    @property
+    def logs(self) -> Path:
+        """The folder that Ray keeps this service's logs in."""
+        (folder,) = {
+            argument.removeprefix("--log_dir=")
+            for process in self.processes()
+            for argument in process.cmdline()
+            if argument.startswith("--log_dir=")
+        }
+        return Path(folder)
 
     def write(self, config: dict[str, Any]) -> Path:
         path = self.folder / "config.yaml"
@@ -115,7 +128,9 @@ class FakeService:
         return found
 
     def replicas(self, application: str) -> list[psutil.Process]:
-        return self.actors(f"ServeReplica:{application}:")
+        """Of the deployment that the config file has; an application may have others beside."""
+        (wanted,) = (one["deployments"][0] for one in self.config["applications"] if one["name"] == application)
+        return self.actors(f"ServeReplica:{application}:{wanted['name']}")
 
     def is_whole(self) -> bool:
         """Whether every replica that there shall be runs, and none too many."""
@@ -127,7 +142,7 @@ class FakeService:
             found = applications.get(application["name"])
             if found is None or found["status"] != "RUNNING":
                 return False
-            (wanted,) = application["deployments"]
+            wanted = application["deployments"][0]
             replicas = found["deployments"][wanted["name"]]["replicas"]
             if [replica["state"] for replica in replicas] != ["RUNNING"] * wanted["num_replicas"]:
                 return False
@@ -166,7 +181,9 @@ def configuration(folder: Path, port: int) -> dict[str, Any]:
     settings["deadline_seconds"] = DEADLINE_SECONDS
     settings["models"] = [route for route in settings["models"] if route["name"] in (SDXL, POSE_MODEL)]
     ingress["args"]["images"]["url"] = str(folder / "pictures")
+    ingress["args"] |= {"body_timeout_seconds": 3.0}
     local["http_options"]["port"] = port
+    local["logging_config"]["encoding"] = "JSON"
     return local | {"applications": kept}
 
 
@@ -187,7 +204,7 @@ def unhurt_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSer
         try:
             wait_until(service.is_whole, 180)
         except AssertionError:
-            pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-8000:])
+            pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-4000:])
         yield service
     finally:
         service.stop()

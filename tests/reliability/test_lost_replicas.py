@@ -105,6 +105,22 @@ async def test_a_killed_controller_is_noticed_by_nobody(
     ledger.assert_nothing_lost()
 
 
+async def test_a_killed_proxy_cuts_those_who_wait_and_is_back_within_seconds(
+    service: FakeService, ledger: Ledger, repeats: Callable[[int], int]
+) -> None:
+    """There is one on each machine; a balancer in front of several sends clients to the others."""
+    for _ in range(repeats(10)):
+        asked = asyncio.create_task(ledger.ask_many(8, SLOW))
+        await asyncio.sleep(0.4)
+        (proxy,) = service.actors("ProxyActor")
+        proxy.kill()
+        assert {entry.outcome for entry in await asked} == {Outcome.CUT}
+        while (await ledger.ask()).outcome is Outcome.CUT:
+            await asyncio.sleep(0.2)
+        assert share_of_pictures(await ledger.ask_many(8)) == 1
+    ledger.assert_nothing_lost(Outcome.CUT, Outcome.REFUSED)
+
+
 def _is_back(service: FakeService, dead: int) -> bool:
     controllers = service.actors("ServeController")
     return len(controllers) == 1 and controllers[0].pid != dead and service.is_whole()

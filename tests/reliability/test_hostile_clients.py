@@ -1,0 +1,78 @@
+"""Clients that are slow, huge or broken, through Serve's own proxy: cut off, with nobody else noticing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import httpx
+import pytest
+
+from tests.reliability.conftest import FakeService, steady_load
+from tests.reliability.ledger import PATH, Ledger
+
+pytestmark = pytest.mark.anyio
+
+CLIENTS = 50
+
+
+async def trickle(service: FakeService, gap_seconds: float) -> tuple[bytes, float]:
+    """A request whose body comes a byte at a time; the answer, and after how many seconds it was there."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    head = f"POST {PATH} HTTP/1.1\r\nhost: easel\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n"
+    writer.write(head.encode())
+    began = time.monotonic()
+
+    async def go_on() -> None:
+        while True:
+            writer.write(b" ")
+            await asyncio.sleep(gap_seconds)
+
+    writing = asyncio.create_task(go_on())
+    try:
+        return await asyncio.wait_for(reader.read(), 60), time.monotonic() - began
+    finally:
+        writing.cancel()
+        writer.close()
+
+
+async def test_slow_bodies_are_cut_off(service: FakeService, ledger: Ledger) -> None:
+    async with steady_load(ledger, per_second=5):
+        answers = await asyncio.gather(*(trickle(service, 0.2) for _ in range(CLIENTS)))
+    for answer, seconds in answers:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 "), answer
+        assert json.loads(body)["error"]["code"] == "body_timeout"
+        assert seconds < 30
+    ledger.assert_nothing_lost()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({f"x-{number}": "a" for number in range(200)}, 431),
+        ({"x-long": "a" * 40_000}, 431),
+        ({"content-encoding": "gzip"}, 415),
+        ({"content-type": "multipart/form-data"}, 400),
+    ],
+)
+async def test_odd_requests_have_an_answer_of_our_shape(
+    client: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    content = b'{"prompt": "otter", "size": "64x64"}'
+    answer = await client.post(PATH, content=content, headers={"content-type": "application/json"} | headers)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+
+
+async def test_a_hostile_picture_is_refused_within_seconds(client: httpx.AsyncClient, ledger: Ledger) -> None:
+    bomb = bytes.fromhex("89504e470d0a1a0a0000000d4948445200007530000075300802000000") + b"\0" * 64  # 30000x30000
+    async with steady_load(ledger, per_second=5):
+        for content in (bomb, b"%!PS-Adobe-3.0 EPSF-3.0", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"\x89PNG\r\n"):
+            answer = await client.post(
+                "/v1/images/edits", data={"prompt": "otter"}, files={"image": ("a.png", content, "image/png")}
+            )
+            assert answer.status_code in (413, 415), answer.text
+            assert answer.json()["error"]["param"] == "image"
+    ledger.assert_nothing_lost()
