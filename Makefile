@@ -1,6 +1,6 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients install-peers serve test test-fast lint format lock audit clean bench
+.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability fuzz lint format lock audit clean bench
 
 CONFIG ?= config/local.yaml
 BENCHMARKS ?= scheduling batching png overhead serving footprint
@@ -14,9 +14,16 @@ serve: install ## install what is missing, then serve on port 8000 (CONFIG=confi
 
 test: install-dev install-clients lint ## lint, then every test
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/reliability
 
 test-fast: install-dev ## the tests that need no running service
 	$(BIN)/python -m pytest tests/unit
+
+test-reliability: install-dev ## faults and overload, each until the number means something: a quarter of an hour
+	$(BIN)/python -m pytest tests/reliability --long
+
+fuzz: install-dev ## the tests of parsers and of the OpenAPI document with four times the cases
+	$(BIN)/python -m pytest tests/unit --long
 
 lint: install-dev ## formatting, style, types and layers
 	$(BIN)/ruff format --check

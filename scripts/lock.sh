@@ -19,8 +19,8 @@ done
 .tools/bin/uv pip compile tests/clients/python/requirements.in --universal --python-version 3.10 --generate-hashes \
     --quiet --custom-compile-command "make lock" --no-annotate --output-file tests/clients/python/requirements.lock "$@"
 
-# The peers of benchmarks, which find numpy in the service's own environment.
-.tools/bin/uv pip compile benchmarks/peers/requirements.in --universal --python-version 3.10 --generate-hashes --quiet \
+# The peers of benchmarks, which find numpy in the service's own environment, and have whatever they ask for.
+.tools/bin/uv pip compile --no-config benchmarks/peers/requirements.in --universal --python-version 3.10 --generate-hashes --quiet \
     --custom-compile-command "make lock" --no-annotate --no-emit-package numpy \
     --output-file benchmarks/peers/requirements.lock "$@"
 

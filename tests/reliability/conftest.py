@@ -231,8 +231,19 @@ async def client(service: FakeService, anyio_backend: str) -> AsyncIterator[http
 
 
 @pytest.fixture
-def ledger(client: httpx.AsyncClient) -> Ledger:
-    return Ledger(client)
+def ledger(client: httpx.AsyncClient, record_property: Callable[[str, object], None]) -> Iterator[Ledger]:
+    kept = Ledger(client)
+    yield kept
+    record_property("answers", dict(kept.outcomes()))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The figures of each test, for docs/reliability.md."""
+    terminalreporter.section("figures")
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports(""):
+        if report.when == "teardown" and report.user_properties:
+            figures = ", ".join(f"{name}: {value}" for name, value in report.user_properties)
+            terminalreporter.line(f"{report.nodeid.rpartition('/')[2]}: {figures}")
 
 
 @pytest.fixture

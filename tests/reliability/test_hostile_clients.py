@@ -76,3 +76,23 @@ async def test_a_hostile_picture_is_refused_within_seconds(client: httpx.AsyncCl
             assert answer.status_code in (413, 415), answer.text
             assert answer.json()["error"]["param"] == "image"
     ledger.assert_nothing_lost()
+
+
+async def test_headers_without_end_are_refused_by_the_proxy_itself(service: FakeService, ledger: Ledger) -> None:
+    """Before any of our code runs."""
+    async with steady_load(ledger, per_second=5):
+        for filler in (b"x-many: a\r\n", b"a" * 1000):
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            writer.write(b"GET /healthz HTTP/1.1\r\nhost: easel\r\nx-long: ")
+            sent = 0
+            while sent < 2**26 and not reader.at_eof():
+                writer.write(filler * 100)
+                sent += len(filler) * 100
+                try:
+                    await writer.drain()
+                except ConnectionError:
+                    break
+                await asyncio.sleep(0)
+            assert sent < 2**22
+            writer.close()
+    ledger.assert_nothing_lost()

@@ -68,7 +68,7 @@ async def peak(ledger: Ledger, seconds: float) -> float:
 async def test_what_is_accepted_is_answered_in_time_and_the_rest_refused_at_once(
     narrow: FakeService, ledger: Ledger, times: int, long: bool, record_property: Any
 ) -> None:
-    seconds = 60.0 if long else 12.0
+    seconds = 30.0 if long else 12.0
     await open_loop(ledger, PER_SECOND / 2, 4)  # the engines learn what a picture costs
     best = await peak(ledger, seconds / 3)
     entries = await open_loop(ledger, times * PER_SECOND, seconds)
@@ -88,8 +88,8 @@ async def test_what_is_accepted_is_answered_in_time_and_the_rest_refused_at_once
         "most seconds to answer": round(max(entry.seconds for entry in pictures), 2),
         "seconds of a request afterwards": round(max(entry.seconds for entry in after), 2),
     }
-    print(f"\n{times} times as much: {figures}")
-    record_property("figures", figures)
+    for name, value in figures.items():
+        record_property(name, value)
     assert goodput > best / 2  # what it is exactly stands in docs/reliability.md; here it must not collapse
     ledger.assert_nothing_lost(Outcome.REFUSED)
 
@@ -114,6 +114,5 @@ async def test_openais_clients_with_their_own_retries_make_it_no_worse(
     refused = [answer for answer in answers if isinstance(answer, BaseException)]
     assert all(isinstance(each, APIStatusError) and each.status_code == 503 for each in refused)
     goodput = (len(answers) - len(refused)) / seconds
-    print(f"\nOpenAI's clients: {len(answers) - len(refused)} of {len(answers)}, goodput of peak {goodput / best:.3f}")
     record_property("goodput of peak", round(goodput / best, 3))
     assert goodput > best / 2  # as above
