@@ -7,7 +7,7 @@ BENCHMARKS ?= scheduling batching png overhead serving footprint
 BIN := .venv/bin
 
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 serve: install ## install what is missing, then serve on port 8000 (CONFIG=config/local.yaml)
 	@$(BIN)/python -m serve_app $(CONFIG)
