@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from config.keys import with_keys_of_file
-from config.mistakes import ConfigError, key_path
+from config.mistakes import ConfigError, key_path, read_yaml
 from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings, PoseEstimatorConfig, Strict
 
 if TYPE_CHECKING:
@@ -39,11 +38,7 @@ class ServeFile:
 
 def read_serve_file(path: Path) -> ServeFile:
     """Raises OSError when the file cannot be read and ConfigError when something in it is wrong."""
-    text = path.read_bytes()
-    try:
-        content = yaml.safe_load(text)
-    except Exception as error:  # PyYAML lets out what it stumbles over: `!!bool a` is a KeyError, a deep nesting …
-        raise ConfigError(f"not YAML: {error}") from error
+    content = read_yaml(path)
     try:
         file = _File.model_validate(content)
     except ValidationError as error:

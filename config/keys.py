@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from config.mistakes import ConfigError, key_path
+from config.mistakes import ConfigError, NotYaml, key_path, read_yaml
 from config.schema import ApiKey, IngressSettings
 
 if TYPE_CHECKING:
@@ -39,10 +38,10 @@ def with_keys_of_file(settings: IngressSettings) -> IngressSettings:
 
 def _read(path: Path) -> tuple[ApiKey, ...]:
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"keys_file: {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError):  # whose texts quote the file
+    except NotYaml:
         raise ConfigError(f"keys_file: {path}: not YAML") from None
     if not isinstance(content, list):
         raise ConfigError(f"keys_file: {path}: must be a list of keys, each with a name and a sha256; [] is none")

@@ -14,11 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import os
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
@@ -27,7 +25,8 @@ from ray.serve import Application
 from config.schema import ModelConfig, ModelSettings
 from deployments.autoscaling import BACKLOG
 from deployments.engine.workload import Workload
-from deployments.errors import ModelUnavailable, Overloaded, ReplicaLost
+from deployments.errors import ModelUnavailable, Overloaded
+from deployments.failed_replica import end_process_soon, unanswered_when_lost
 from deployments.imaging.sandbox import Sandbox
 from deployments.logs import join_serves_log, nothing_but_own_errors
 from deployments.models.assembly import load_model
@@ -49,7 +48,6 @@ _SECONDS_OF_SILENCE = 1.0  # after which a stream tells anew how long it will ta
 _SECONDS_A_FORECAST_HOLDS = 0.5  # at least, and
 _SECONDS_FOR_EACH_LISTENER = 0.02  # since it looks at all of their jobs, and they shall not fill the event loop with it
 _MOST_AT_WARM_UP = 16
-_SECONDS_TO_LEAVE = 1.0  # in which those who are answered are
 
 
 class Diffusion:
@@ -68,7 +66,7 @@ class Diffusion:
         started_at = time.monotonic()
         self._settings: ModelSettings | None = None
         self._family = config.family
-        self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)), on_death=_leave)
+        self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)), on_death=end_process_soon)
         self._jobs = SharedJobs()
         self._sandbox = Sandbox()
         self._model = load(config)
@@ -87,7 +85,7 @@ class Diffusion:
     async def generate(self, request: ImageRequest) -> ImageResult:
         """The picture. Raises an EaselError; cancelling the call stops the work."""
         arrived_at = time.monotonic()
-        async with _silence_of_the_dead():
+        async with unanswered_when_lost():
             prepared = await self._prepare(request)
             with self._running(prepared, _ignore) as job:
                 return await _result_of(job, prepared, arrived_at)
@@ -104,7 +102,7 @@ class Diffusion:
         def tell(*event: Any) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event or None)
 
-        async with _silence_of_the_dead():
+        async with unanswered_when_lost():
             prepared = await self._prepare(request)
             with self._running(prepared, tell) as job:
                 job.future.add_done_callback(lambda _: tell())
@@ -232,22 +230,6 @@ def application(config: ModelConfig, load: Callable[[ModelConfig], DiffusionMode
         max_surge_percent=100,  # an update that fails, or takes long, must not take the model away
     )
     return deployment.bind(config, load)
-
-
-def _leave() -> None:
-    """Ends this process: no other way is open to all that can have failed, and Serve's own is slow."""
-    logger.critical("This replica's engine has failed: the process ends, to be replaced")
-    threading.Timer(_SECONDS_TO_LEAVE, os._exit, [1]).start()
-
-
-@asynccontextmanager
-async def _silence_of_the_dead() -> AsyncIterator[None]:
-    """See the module's docstring. What is raised in the end is for whoever hears it all the same."""
-    try:
-        yield
-    except ReplicaLost:
-        await asyncio.sleep(2 * _SECONDS_TO_LEAVE)
-        raise
 
 
 def _ignore(_step: int, _steps: int, _preview: Tensor | None) -> None:

@@ -1,9 +1,9 @@
 """Who asks, and how urgently: from the headers of a request to a `Caller`, or to a refusal.
 
 FastAPI dependencies: `key_required` guards whole routers; behind it `AskedBy` tells an endpoint whose request it is,
-and `Scope` which models are for that caller. Invariants: a key is neither kept nor shown, and is compared as a hash, in
-constant time; where none is needed everybody is one caller, so that nobody gets more of a model by inventing keys; an
-endpoint that is not guarded cannot tell its caller, and fails.
+and `AllowedModels` which models are for that caller. Invariants: a key is neither kept nor shown, and is compared as a
+hash, in constant time; where none is needed everybody is one caller, so that nobody gets more of a model by inventing
+keys; an endpoint that is not guarded cannot tell its caller, and fails.
 """
 
 from __future__ import annotations
@@ -115,10 +115,10 @@ def _quota(key: ApiKey) -> Quota | None:
     return Quota(caller=key.name, max_concurrent=key.max_concurrent, gpu_seconds_per_hour=key.gpu_seconds_per_hour)
 
 
-async def _scope(request: Request) -> tuple[str, ...] | None:
+async def _allowed_models(request: Request) -> tuple[str, ...] | None:
     key: ApiKey | None = request.state.key
     return key.models if key else None
 
 
 AskedBy = Annotated[Caller, Depends(_caller)]
-Scope = Annotated[tuple[str, ...] | None, Depends(_scope)]
+AllowedModels = Annotated[tuple[str, ...] | None, Depends(_allowed_models)]

@@ -12,7 +12,7 @@ from config.keys import with_keys_of_file
 from config.mistakes import ConfigError
 from config.schema import IngressSettings
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 
 class LiveSettings:

@@ -146,7 +146,7 @@ class UnhandledErrors(HttpMiddleware):
 
 
 class HeadLimit(HttpMiddleware):
-    """Refuses more address and headers than any client needs. Serve's proxy takes any number of any size."""
+    """Refuses more address and headers than any client needs. Serve's proxy takes 64 KiB of them."""
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, address = scope["headers"], (scope["path"], scope.get("query_string", b""))

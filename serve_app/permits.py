@@ -23,7 +23,7 @@ from deployments.quotas import Quota
 from serve_app.backend import Spending
 from serve_app.dispatch import answer_of
 
-logger = logging.getLogger("ray.serve")
+logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 

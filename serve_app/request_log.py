@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
 
-_LOST_WORK = (ReplicaLost.default_code, StoreUnavailable.default_code)  # 503 after work was begun, as no others are
+_LOST_WORK = (ReplicaLost.default_code, StoreUnavailable.default_code)  # 503 after work was begun, as it may be
 # To Serve: leave the request's id as it is. It would put the caller's own in its place, whether it is fit or not.
 _ID_STAYS = {"skip_context_filter": True}
 
@@ -71,7 +71,8 @@ class RequestRecord:
         if self.error is None:
             return "answered" if whole else "cancelled"
         is_refusal = self.status is not None and (400 <= self.status < 500 or self.status == 503)
-        return "refused" if is_refusal and self.error not in _LOST_WORK else "failed"
+        has_lost_work = self.error in _LOST_WORK and self.model is not None  # it had been accepted
+        return "refused" if is_refusal and not has_lost_work else "failed"
 
     def _write(self, event: str, said: str, *, on_stderr: bool) -> None:
         fields = {name: value for name, value in asdict(self).items() if value is not None}

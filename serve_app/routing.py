@@ -15,17 +15,18 @@ from deployments.models.registry import FAMILIES, Capability
 SHOWN_NAME_CHARACTERS = 100
 
 
-def resolve(name: str | None, settings: IngressSettings, scope: Collection[str] | None = None) -> ModelRoute:
+def resolve(name: str | None, settings: IngressSettings, names: Collection[str] | None = None) -> ModelRoute:
     """The route of a model by name or alias, without regard to case; of the default model for None.
 
-    Raises NotFound, which names those in `scope` alone. Whether the one found is among them is for `require_allowed`.
+    Raises NotFound, which tells of those with a name among `names` alone. Whether the one found is one of them is for
+    `require_allowed`.
     """
     wanted = (settings.default_model if name is None else name).lower()
     for route in settings.models:
         if _is_called(route, [wanted]):
             return route
     # The name is the caller's own text: clipped, and quoted by repr so that no control character or surrogate is sent.
-    known_names = ", ".join(known for route in allowed(settings, scope) for known in (route.name, *route.aliases))
+    known_names = ", ".join(known for route in allowed(settings, names) for known in (route.name, *route.aliases))
     raise NotFound(
         f"There is no model {wanted[:SHOWN_NAME_CHARACTERS]!r}. Known models: {known_names}.",
         code="model_not_found",
@@ -33,15 +34,15 @@ def resolve(name: str | None, settings: IngressSettings, scope: Collection[str] 
     )
 
 
-def allowed(settings: IngressSettings, scope: Collection[str] | None) -> list[ModelRoute]:
-    """The models that have a name or alias in `scope`, without regard to case; all for None."""
-    names = None if scope is None else {name.lower() for name in scope}
-    return [route for route in settings.models if names is None or _is_called(route, names)]
+def allowed(settings: IngressSettings, names: Collection[str] | None) -> list[ModelRoute]:
+    """The models that have a name or alias among `names`, without regard to case; all for None."""
+    lowered = None if names is None else {name.lower() for name in names}
+    return [route for route in settings.models if lowered is None or _is_called(route, lowered)]
 
 
-def require_allowed(routes: Sequence[ModelRoute], settings: IngressSettings, scope: Collection[str] | None) -> None:
-    """Raises Forbidden, which tells of the first, where none of `routes` is in `scope`; see `allowed`."""
-    may_use = allowed(settings, scope)
+def require_allowed(routes: Sequence[ModelRoute], settings: IngressSettings, names: Collection[str] | None) -> None:
+    """Raises Forbidden, which tells of the first, where none of `routes` has a name among `names`; see `allowed`."""
+    may_use = allowed(settings, names)
     if not any(route in may_use for route in routes):
         is_default = routes[0] == resolve(None, settings)
         default = ", the model of requests that name none" if is_default else ""

@@ -2,9 +2,10 @@
 
     python -m deployments.imaging.worker    with one end of a socket pair as standard input; see sandbox.py
 
-It imports what decoding needs and then gives up everything else: it can open no file and no socket, start no process,
-and take no more memory or processor time than below. What goes back is JSON and raw pixels, and never a pickle, which
-would do to the parent whatever a picture that took over this process put into it.
+It imports what decoding needs and then gives up everything else: it can open no file and no socket, start no process
+(unless it runs as root, which no limit on processes binds), and take no more memory or processor time than below. What
+goes back is JSON and raw pixels, and never a pickle, which would do to the parent whatever a picture that took this
+process over put into it.
 """
 
 from __future__ import annotations

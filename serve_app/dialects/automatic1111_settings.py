@@ -14,13 +14,13 @@ from pydantic import BaseModel, Field
 
 from deployments.errors import InvalidRequest
 from deployments.models.registry import FAMILIES
-from serve_app.auth import Scope
+from serve_app.auth import AllowedModels
 from serve_app.backend import Backend
 from serve_app.dialects.fields import IGNORED_PARAMETERS_HEADER, WireModel
 from serve_app.dialects.request_bodies import documented_body, read_json
 from serve_app.dialects.sides import own_names
 from serve_app.errors import documented
-from serve_app.routing import allowed, resolve
+from serve_app.routing import allowed, require_allowed, resolve
 
 AUTOMATIC = "Automatic"
 
@@ -102,9 +102,9 @@ def create_router(backend: Backend) -> APIRouter:
         "/options",
         summary="Ask for settings",
         openapi_extra=documented_body(OptionsBody, form=False),
-        responses=documented(400, 404),
+        responses=documented(400, 403, 404),
     )
-    async def set_options(request: Request, response: Response, scope: Scope) -> Options:
+    async def set_options(request: Request, response: Response, names: AllowedModels) -> Options:
         """Changes nothing, since that would change what other callers get, and answers with the settings in force. The
         model in force may be asked for; another one is refused, and is chosen by `model` or `override_settings` of
         `txt2img` instead. Other settings are ignored and named in the header `Easel-Ignored-Parameters`."""
@@ -112,7 +112,8 @@ def create_router(backend: Backend) -> APIRouter:
         settings = backend.settings()
         in_force = resolve(None, settings)
         with own_names(model="sd_model_checkpoint"):
-            asked = resolve(body.sd_model_checkpoint, settings, scope)
+            asked = resolve(body.sd_model_checkpoint, settings, names)
+            require_allowed([asked], settings, names)
         if asked is not in_force:
             raise InvalidRequest(
                 f"sd_model_checkpoint: the model for all callers stays {in_force.name}; send {asked.name} as `model`, "
@@ -125,11 +126,11 @@ def create_router(backend: Backend) -> APIRouter:
         return Options(sd_model_checkpoint=in_force.name)
 
     @router.get("/sd-models", summary="List the models that make pictures from text")
-    async def list_models(scope: Scope) -> list[Checkpoint]:
+    async def list_models(names: AllowedModels) -> list[Checkpoint]:
         """Those that the key is for, running or not, in the order of the configuration."""
         return [
             Checkpoint(title=route.name, model_name=route.name, name=route.name, filename=route.name)
-            for route in allowed(backend.settings(), scope)
+            for route in allowed(backend.settings(), names)
             if "text-to-image" in FAMILIES[route.family].capabilities
         ]
 

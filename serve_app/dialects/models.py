@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from config.schema import Limits, ModelRoute
 from deployments.models.registry import FAMILIES, Capability
-from serve_app.auth import Scope
+from serve_app.auth import AllowedModels
 from serve_app.backend import Backend
 from serve_app.errors import documented
 from serve_app.routing import allowed, require_allowed, resolve
@@ -45,16 +45,16 @@ def create_router(backend: Backend, prefix: str) -> APIRouter:
     router = APIRouter(prefix=f"{prefix}/models", tags=["Models"])
 
     @router.get("", summary="List the models")
-    async def list_models(scope: Scope) -> ModelList:
+    async def list_models(names: AllowedModels) -> ModelList:
         """Every configured model that the key is for, running or not."""
-        return ModelList(data=[describe(route) for route in allowed(backend.settings(), scope)])
+        return ModelList(data=[describe(route) for route in allowed(backend.settings(), names)])
 
     @router.get("/{name:path}", summary="Describe a model", responses=documented(403, 404))
-    async def get_model(name: str, scope: Scope) -> Model:
+    async def get_model(name: str, names: AllowedModels) -> Model:
         """One model by its name or an alias, in any case."""
         settings = backend.settings()
-        route = resolve(name, settings, scope)
-        require_allowed([route], settings, scope)
+        route = resolve(name, settings, names)
+        require_allowed([route], settings, names)
         return describe(route)
 
     return router

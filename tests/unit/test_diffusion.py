@@ -21,7 +21,7 @@ from ray.serve import Application
 from torch import Tensor, nn
 
 from config.schema import Batching, ModelConfig
-from deployments import diffusion, preparation
+from deployments import diffusion, failed_replica, preparation
 from deployments.autoscaling import BACKLOG
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
@@ -130,8 +130,8 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
 def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Says so where the process would have ended."""
     said: list[str] = []
-    monkeypatch.setattr(diffusion, "_leave", lambda: said.append("left"))
-    monkeypatch.setattr(diffusion, "_SECONDS_TO_LEAVE", 0.01)
+    monkeypatch.setattr(diffusion, "end_process_soon", lambda: said.append("left"))
+    monkeypatch.setattr(failed_replica, "SECONDS_TO_ANSWER", 0.01)
     return said
 
 
@@ -725,7 +725,7 @@ class TestHealth:
         self, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Else Serve would send it whatever comes, as the least busy one."""
-        monkeypatch.setattr(diffusion, "_SECONDS_TO_LEAVE", SECONDS)
+        monkeypatch.setattr(failed_replica, "SECONDS_TO_ANSWER", SECONDS)
         model._engine.stop()
         for asked in (model.generate(request()), anext(model.stream(request()))):
             caller = asyncio.ensure_future(asked)

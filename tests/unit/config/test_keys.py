@@ -79,6 +79,7 @@ def test_the_file_may_be_below_the_home_folder(path: Path, monkeypatch: pytest.M
         (f"- !!python/object:os.{SECRET} {{}}".encode(), "not YAML"),
         (f"- &{SECRET}".encode() + b"\xff", "not YAML"),
         (b"[" * 100_000, "not YAML"),
+        (b"- {name: !!bool a}", "not YAML"),  # of which PyYAML makes a KeyError
         ([SECRET], "[0]: Input should be"),
         ([None], "[0]: Input should be"),
         ([{"name": "a", "sha256": SECRET}], "[0].sha256: String should match pattern"),

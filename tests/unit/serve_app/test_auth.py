@@ -346,6 +346,10 @@ class TestScope:
         assert response.status_code == 403
         assert f"not for {SDXL}, the model of requests that name none" in response.json()["error"]["message"]
 
+    async def test_decides_which_model_may_be_asked_for_as_the_one_in_force(self, client: httpx.AsyncClient) -> None:
+        response = await client.post("/sdapi/v1/options", json={"sd_model_checkpoint": SDXL}, headers=HEADERS)
+        assert (response.status_code, response.json()["error"]["code"]) == (403, "model_not_allowed")
+
     async def test_decides_which_models_are_shown(self, client: httpx.AsyncClient) -> None:
         for prefix in ("/v1", "/openai/v1"):
             listed = (await client.get(f"{prefix}/models", headers=HEADERS)).json()["data"]

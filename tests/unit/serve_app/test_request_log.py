@@ -175,6 +175,13 @@ class TestRefused:
         await client.get(URL)
         assert (ended()["outcome"], ended()["status"], ended()["error"]) == ("refused", 405, "method_not_allowed")
 
+    async def test_is_one_for_a_link_that_could_not_be_made(
+        self, client: httpx.AsyncClient, backend: FakeBackend, ended: Ended
+    ) -> None:
+        backend.links_refusal = StoreUnavailable("No.")
+        await client.post(URL, json={**BODIES[URL], "response_format": "url"})
+        assert (ended()["outcome"], ended()["error"]) == ("refused", "image_store_unavailable")
+
     async def test_is_one_without_a_key(self, client: httpx.AsyncClient, backend: FakeBackend, ended: Ended) -> None:
         backend.current = backend.current.model_copy(update={"keys": KEYS})
         await client.post(URL, json=BODIES[URL])
