@@ -279,8 +279,3 @@ def png(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "PNG")
     return file.getvalue()
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

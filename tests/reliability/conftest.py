@@ -219,11 +219,6 @@ def service(unhurt_service: FakeService) -> Iterator[FakeService]:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def client(service: FakeService, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
     async with httpx.AsyncClient(base_url=service.url, limits=limits) as opened:

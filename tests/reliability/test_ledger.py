@@ -75,11 +75,6 @@ def half_a_picture(own: Response, _: Response) -> Response:
     return JSONResponse({"data": [{"b64_json": base64.b64encode(b"\x89PNG\r\n\x1a\n half").decode()}]})
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def kept_by(app: Starlette) -> AsyncIterator[Ledger]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://easel.test") as client:
         ledger = Ledger(client, patience=2)

@@ -11,12 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.images.breaker import GOOD_SECONDS
 from tests.reliability.conftest import FakeService
 from tests.reliability.ledger import PATH, Ledger, share_of_pictures
 
 pytestmark = pytest.mark.anyio
 
-TRUSTED_SECONDS = 2.5  # for which a store that worked is not looked at
+TRUSTED_SECONDS = GOOD_SECONDS + 0.5  # after them it is looked at
 WORK = "!slow=1"  # of 8 s, which nobody must wait for who is refused
 
 

@@ -91,12 +91,13 @@ def test_bad_fields(client: httpx.Client, fields: str, status: int, param: str, 
         (b'["a prompt"]', "application/json", 400),
         (b'{"prompt": "a"}', "text/plain", 400),
         (b"prompt=a", "application/x-www-form-urlencoded", 400),
+        (b'{"prompt": "a"}', "multipart/form-data", 400),
         ('{"prompt": "a"}'.encode("utf-16"), "application/json", 400),
         (b"[" * 200_000, "application/json", 400),
         (b'{"prompt": "a", "n": ' + b"9" * 5000 + b"}", "application/json", 400),
         (b'{"prompt": "' + b"a" * 30_000_000 + b'"}', "application/json", 413),
     ],
-    ids=["cut", "empty", "array", "text", "form", "utf-16", "deep", "huge number", "30 MB"],
+    ids=["cut", "empty", "array", "text", "form", "no boundary", "utf-16", "deep", "huge number", "30 MB"],
 )
 def test_bad_bodies(client: httpx.Client, content: bytes, content_type: str, status: int) -> None:
     response = post(client, content, content_type)

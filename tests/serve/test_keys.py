@@ -153,22 +153,33 @@ def test_a_private_picture_is_its_owners_alone(guarded: str) -> None:
     assert httpx.get(changed, headers={"authorization": f"Bearer {TRUSTED_KEY}"}).status_code == 403
 
 
-def test_a_changed_file_of_keys_applies_without_a_restart(guarded: str, keys_file: Path) -> None:
-    """The last test: it takes a key away, and gives another one."""
-    new_key = "key-of-shrew"
-    with pytest.raises(AuthenticationError):
-        paint(guarded, new_key)
+def put(keys_file: Path, content: str) -> None:
+    """In its place, in one step."""
     beside = keys_file.with_suffix(".new")
-    beside.write_text(yaml.safe_dump([entry(new_key)]))
+    beside.write_text(content)
     os.replace(beside, keys_file)
+
+
+def wait_until_known(guarded: str, key: str) -> None:
     ends = time.monotonic() + SECONDS
-    while httpx.get(f"{guarded}/models", headers={"authorization": f"Bearer {new_key}"}).status_code == 401:
+    while httpx.get(f"{guarded}/models", headers={"authorization": f"Bearer {key}"}).status_code == 401:
         assert time.monotonic() < ends
         time.sleep(0.1)
-    assert paint(guarded, new_key) == (64, 64)
+
+
+def test_a_changed_file_of_keys_applies_without_a_restart(guarded: str, keys_file: Path) -> None:
+    new_key, before = "key-of-shrew", keys_file.read_text()
     with pytest.raises(AuthenticationError):
-        paint(guarded, LIMITED_KEY)
-    keys_file.write_text("- {name: shrew, sha256: not a hash}")
-    time.sleep(2.5)  # in which it is looked at
-    assert paint(guarded, new_key) == (64, 64)
+        paint(guarded, new_key)
+    put(keys_file, yaml.safe_dump([entry(new_key)]))
+    try:
+        wait_until_known(guarded, new_key)
+        assert paint(guarded, new_key) == (64, 64)
+        with pytest.raises(AuthenticationError):
+            paint(guarded, LIMITED_KEY)
+    finally:
+        put(keys_file, before)
+        wait_until_known(guarded, LIMITED_KEY)
+    with pytest.raises(AuthenticationError):
+        paint(guarded, new_key)
     assert paint(guarded, KEY) == (64, 64)

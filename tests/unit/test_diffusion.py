@@ -115,11 +115,6 @@ class Toy:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     toy = Toy()
     monkeypatch.setattr(diffusion, "join_serves_log", toy.join_serves_log)

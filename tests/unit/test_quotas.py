@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 
 from deployments.errors import QuotaExceeded
 from deployments.quotas import Accounts, Quota, Quotas
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.unit.clock import Clock
 
 
 @pytest.fixture
@@ -178,7 +172,6 @@ def test_no_order_of_events_lets_more_in_flight_or_leaks(steps: list[tuple[str, 
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_deployment_returns_a_refusal_and_does_not_raise_it() -> None:
     quotas, quota = Quotas(), Quota(caller="otter", max_concurrent=1)
     assert await quotas.take("a", quota, 1, 60) is True

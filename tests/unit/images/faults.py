@@ -1,4 +1,4 @@
-"""A store that fails or hangs when a test tells it to, and the time that it is."""
+"""A store that fails or hangs when a test tells it to."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from typing import Any
 from fsspec.implementations.memory import MemoryFileSystem
 
 from serve_app.images.store import ImageStore
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class FaultyFiles(MemoryFileSystem):  # type: ignore[misc]

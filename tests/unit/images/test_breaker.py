@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from serve_app.images.breaker import GOOD_SECONDS, LONGEST_WAIT_SECONDS, SHORTEST_WAIT_SECONDS, Breaker
-from tests.unit.images.faults import Clock
+from tests.unit.clock import Clock
 
 
 @pytest.fixture

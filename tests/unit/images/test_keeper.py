@@ -16,7 +16,8 @@ from serve_app.images import keeper as keeper_module
 from serve_app.images.breaker import GOOD_SECONDS, SHORTEST_WAIT_SECONDS
 from serve_app.images.keeper import THREADS, Keeper
 from serve_app.images.store import SIGNING_VARIABLE, ImageStore, StoreRefused
-from tests.unit.images.faults import Clock, faulty_store
+from tests.unit.clock import Clock
+from tests.unit.images.faults import faulty_store
 
 pytestmark = pytest.mark.anyio
 
@@ -24,11 +25,6 @@ EXPIRES = 2_000_000_000
 SHORT = 0.02  # for a store that hangs: when it is given up makes no difference
 LONG = 60.0
 LOOK = ["write", "delete"]  # what a look at the store does, once the secret is known
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(autouse=True)

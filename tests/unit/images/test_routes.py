@@ -32,11 +32,6 @@ SETTINGS = IngressSettings(models=(ModelRoute(name="paint", application="sdxl", 
 STATUS = {Unauthorized: 401, Forbidden: 403, NotFound: 404, Expired: 410, StoreUnavailable: 503}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def _configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SIGNING_VARIABLE, SECRET)

@@ -20,11 +20,6 @@ from tests.unit.images.faults import faulty_store
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class ScriptedStore(ImageStore):
     """Sweeps as told: a count is returned, an error raised; the last one for ever."""
 

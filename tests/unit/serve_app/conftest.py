@@ -195,11 +195,6 @@ def _documented_schema(request: httpx.Request, status: int, kind: str) -> dict[s
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def backend() -> FakeBackend:
     return FakeBackend()
 

@@ -16,11 +16,6 @@ pytestmark = pytest.mark.anyio
 Refused = Callable[..., str]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def answering(status: int, kind: str, body: bytes, **headers: str) -> ASGIApp:
     """What is behind the middleware, as Serve's proxy or a replica answers."""
     raw = [(b"content-type", kind.encode()), (b"x-request-id", b"an-id")]

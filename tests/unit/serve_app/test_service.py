@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -29,6 +30,7 @@ from serve_app.backend import ModelState
 from serve_app.images import breaker, routes
 from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE
 from serve_app.service import Service
+from tests.unit.clock import Clock
 from tests.unit.serve_app.samples import photo
 
 pytestmark = pytest.mark.anyio
@@ -41,16 +43,6 @@ SETTINGS: dict[str, Any] = {
 LIFETIME = 3600
 
 
-class Clock:
-    """Stands in for the module `time` where pictures are kept and served."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def time(self) -> float:
-        return self.now
-
-
 @pytest.fixture(autouse=True)
 def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SIGNING_VARIABLE, raising=False)
@@ -58,10 +50,11 @@ def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+    """The time where pictures are kept and served."""
+    clock = Clock(1_800_000_000.0)
     create = routes.create_router
-    monkeypatch.setattr(service_module, "time", clock)
-    monkeypatch.setattr(service_module, "create_router", lambda *parts: create(*parts, clock=clock.time))
+    monkeypatch.setattr(service_module, "time", SimpleNamespace(time=clock))
+    monkeypatch.setattr(service_module, "create_router", lambda *parts: create(*parts, clock=clock))
     return clock
 
 
@@ -268,10 +261,11 @@ async def test_a_store_that_hangs_is_given_up_after_the_configured_time(
     make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     released = threading.Event()
-    service, quick = make(timeout_seconds=0.02), make()
-    for each in (service, quick):
-        each.configure(SETTINGS)
-    url = httpx.URL(await quick.keep(b"picture", "png", BASE, "otter"))
+    service = make(timeout_seconds=60)
+    service.configure(SETTINGS)
+    url = httpx.URL(await service.keep(b"picture", "png", BASE, "otter"))
+    assert service._keeper._seconds == service._keeper._threads._seconds == 60
+    service._keeper._seconds = service._keeper._threads._seconds = 0.02  # not before: the disk may be slow
     monkeypatch.setattr(service._store, "put", lambda *_: released.wait())
     monkeypatch.setattr(service._store, "get", lambda *_: released.wait())
     app = FastAPI()
