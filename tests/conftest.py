@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 os.environ["RAY_AUTH_MODE"] = "token"  # these are read when ray is imported
@@ -24,12 +17,12 @@ import psutil
 import pytest
 import yaml
 
+from tests.running import ROOT, RunningService, free_port, started
+
 if TYPE_CHECKING:
     from deployments.engine.statistics import EngineStatistics
 
-ROOT = Path(__file__).resolve().parents[1]
 CASES = 100  # that Hypothesis makes up of each property
-START_SECONDS = 300  # an idle machine needs a quarter of it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,18 +42,17 @@ def long(pytestconfig: pytest.Config) -> bool:
     return bool(pytestconfig.getoption("long"))
 
 
-@dataclass(frozen=True)
-class LiveService:
-    """Where the running service is and what its engine counts."""
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
-    url: str
-    launcher: int  # process id
+
+class LiveService(RunningService):
+    """The running service and what its engine counts."""
 
     def replica(self, application: str) -> psutil.Process:
         """The process of an application's only replica."""
-        title = f"ray::ServeReplica:{application}:"
-        processes = psutil.Process(self.launcher).children(recursive=True)
-        (replica,) = (process for process in processes if " ".join(process.cmdline()).startswith(title))
+        (replica,) = self.actors(f"ServeReplica:{application}:")
         return replica
 
     def engine(self) -> EngineStatistics:
@@ -79,65 +71,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     import ray  # seconds, which the tests without a service need not wait for
 
     folder = tmp_path_factory.mktemp("service")
-    port = free_port()
     config = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
-    config["http_options"]["port"] = port
+    config["http_options"]["port"] = free_port()
     for application in config["applications"]:
         for deployment in application["deployments"]:
             deployment["autoscaling_config"]["max_replicas"] = 1  # so that all requests meet in one engine
         if application["name"] == "ingress":
             application["args"]["images"]["url"] = str(folder / "pictures")
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    with (folder / "log").open("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serve_app", str(folder / "config.yaml")],
-            cwd=ROOT,
-            env={key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    service = LiveService(folder, "serve_app", config, os.environ)
+    with started(service, lambda: "Easel is ready" in service.log()):
+        ray.init(address=service.argument("--gcs-address"), log_to_driver=False, logging_level="ERROR")
         try:
-            _wait_for(lambda: "Easel is ready" in (folder / "log").read_text(errors="replace"), process)
-            ray.init(address=_address_of_the_cluster(process), log_to_driver=False, logging_level="ERROR")
-            yield LiveService(f"http://127.0.0.1:{port}", process.pid)
-        except TimeoutError:
-            pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-8000:])
+            yield service
         finally:
             ray.shutdown()
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
 
 
 @pytest.fixture
 def client(service: LiveService) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=120) as client:
         yield client
-
-
-def _address_of_the_cluster(launcher: subprocess.Popen[bytes]) -> str:
-    """Of the one that this service started, whatever else runs on the machine: as its raylet was told."""
-    for process in psutil.Process(launcher.pid).children(recursive=True):
-        for argument in process.cmdline():
-            if argument.startswith("--gcs-address="):
-                return argument.removeprefix("--gcs-address=")
-    raise AssertionError("the service has no raylet")
-
-
-def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,42 +23,24 @@ import pytest
 import yaml
 
 from serve_app.__main__ import _environment as environment_of_serve
-from tests.conftest import ROOT, free_port
 from tests.reliability.ledger import Ledger
+from tests.running import ROOT, RunningService, free_port, started
 
 SECONDS = 90  # for what takes a few: only a hang takes longer
 WATCHDOG_SECONDS = 3.0
 SIGNING_SECRET = "the secret of these tests alone"
 DEADLINE_SECONDS = 60.0
 DASHBOARD_PORTS = range(8265, 8265 + 50)  # Ray's own, of which it takes the first that is free
+APPLICATIONS = ("ingress", "sdxl", "sdxl-pose", "pose")
 SDXL, POSE_MODEL = "stabilityai/stable-diffusion-xl-base-1.0", "easel/stable-diffusion-xl-pose"
 
 
-@dataclass
-class FakeService:
+class FakeService(RunningService):
     """The running service and its processes."""
 
-    folder: Path
-    port: int
-    config: dict[str, Any]
-    launcher: subprocess.Popen[bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        path = self.write(self.config)
-        with (self.folder / "log").open("wb") as log:
-            self.launcher = subprocess.Popen(
-                [sys.executable, "-m", "serve_app.run", str(path)],
-                cwd=ROOT,
-                env={name: value for name, value in environment_of_serve().items() if name != "RAY_ADDRESS"}
-                | {"EASEL_SIGNING_SECRET": SIGNING_SECRET},  # else it would be in the store, which tests take away
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        secret = {"EASEL_SIGNING_SECRET": SIGNING_SECRET}  # else it would be in the store, which tests take away
+        super().__init__(folder, "serve_app.run", config, environment_of_serve() | secret)
 
     @property
     def pictures(self) -> Path:
@@ -70,18 +50,7 @@ class FakeService:
     @property
     def logs(self) -> Path:
         """The folder that Ray keeps this service's logs in."""
-        (folder,) = {
-            argument.removeprefix("--log_dir=")
-            for process in self.processes()
-            for argument in process.cmdline()
-            if argument.startswith("--log_dir=")
-        }
-        return Path(folder)
-
-    def write(self, config: dict[str, Any]) -> Path:
-        path = self.folder / "config.yaml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        return path
+        return Path(self.argument("--log_dir"))
 
     def deploy(self, config: dict[str, Any]) -> None:
         """By `serve deploy`, as an operator would; returns when it is submitted."""
@@ -99,8 +68,8 @@ class FakeService:
 
     def dashboard(self) -> str:
         """The address that this service's Ray takes deploys at."""
-        for process in self.processes():
-            if any(argument.endswith("dashboard/dashboard.py") for argument in process.cmdline()):
+        for process, command in self.processes():
+            if any(argument.endswith("dashboard/dashboard.py") for argument in command):
                 listening = [each.laddr.port for each in process.net_connections() if each.status == "LISTEN"]
                 (port,) = (port for port in listening if port in DASHBOARD_PORTS)
                 return f"http://127.0.0.1:{port}"
@@ -111,20 +80,6 @@ class FakeService:
         headers = {"authorization": f"Bearer {os.environ['RAY_AUTH_TOKEN']}"}
         answer = httpx.get(f"{self.dashboard()}/api/serve/applications/", headers=headers, timeout=10)
         found: dict[str, Any] = answer.json()["applications"]
-        return found
-
-    def processes(self) -> list[psutil.Process]:
-        return psutil.Process(self.launcher.pid).children(recursive=True)
-
-    def actors(self, title: str) -> list[psutil.Process]:
-        """The processes of that Ray actor, as `ServeReplica:sdxl:`."""
-        found = []
-        for process in self.processes():
-            try:
-                if " ".join(process.cmdline()).startswith(f"ray::{title}"):
-                    found.append(process)
-            except psutil.Error:  # it ended just now
-                continue
         return found
 
     def replicas(self, application: str) -> list[psutil.Process]:
@@ -150,39 +105,39 @@ class FakeService:
                 return False
         return True
 
-    def stop(self) -> None:
-        if self.launcher.poll() is None:
-            self.launcher.send_signal(signal.SIGINT)
-            try:
-                self.launcher.wait(SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.launcher.pid, signal.SIGKILL)
-                self.launcher.wait()
 
+def configuration(folder: Path, applications: Collection[str] = APPLICATIONS, replicas: int = 2) -> dict[str, Any]:
+    """A Serve config file like config/local.yaml: models of the fake family, and what is around them.
 
-def configuration(folder: Path, port: int) -> dict[str, Any]:
-    """A Serve config file like config/local.yaml: two models of the fake family, and what is around them."""
+    `replicas` are those of the ingress and of the model without poses.
+    """
     local = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
-    applications = {application["name"]: application for application in local["applications"]}
-    kept = copy.deepcopy([applications[name] for name in ("ingress", "sdxl", "pose")])
-    kept.insert(2, copy.deepcopy(applications["sdxl-pose"]))  # apart: in the file it shares its deployment
+    # Each copied by itself: in the file some share their deployment.
+    kept = [copy.deepcopy(one) for name in applications for one in local["applications"] if one["name"] == name]
     for application in kept:
         (deployment,) = application["deployments"]
         deployment.pop("autoscaling_config", None)
         deployment |= {"num_replicas": 1, "health_check_period_s": 1, "health_check_timeout_s": 5}
         deployment["ray_actor_options"]["num_cpus"] = 0.1
+        if application["name"] in ("ingress", "sdxl"):
+            deployment["num_replicas"] = replicas
         if application["name"].startswith("sdxl"):
             application["import_path"] = "tests.reliability.fake_family:build"
             application["args"]["warm_up_sizes"] = []
             deployment["user_config"] |= {"watchdog_seconds": WATCHDOG_SECONDS}
-    ingress, sdxl, _, _ = kept
-    sdxl["deployments"][0]["num_replicas"] = ingress["deployments"][0]["num_replicas"] = 2
+    ingress = kept[0]
     settings = ingress["deployments"][0]["user_config"]
     settings["deadline_seconds"] = DEADLINE_SECONDS
-    settings["models"] = [route for route in settings["models"] if route["name"] in (SDXL, POSE_MODEL)]
+    settings["models"] = [
+        route
+        for route in settings["models"]
+        if route["name"] in (SDXL, POSE_MODEL) and route["application"] in applications
+    ]
+    if "pose" not in applications:
+        del settings["pose"]
     ingress["args"]["images"]["url"] = str(folder / "pictures")
     ingress["args"] |= {"body_timeout_seconds": 3.0}
-    local["http_options"]["port"] = port
+    local["http_options"]["port"] = free_port()
     local["logging_config"]["encoding"] = "JSON"
     return local | {"applications": kept}
 
@@ -198,16 +153,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> float
 
 @pytest.fixture(scope="session")
 def unhurt_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
-    folder, port = tmp_path_factory.mktemp("reliability"), free_port()
-    service = FakeService(folder, port, configuration(folder, port))
-    try:
-        try:
-            wait_until(service.is_whole, 180)
-        except AssertionError:
-            pytest.fail("the service did not start:\n" + (folder / "log").read_text(errors="replace")[-4000:])
+    folder = tmp_path_factory.mktemp("reliability")
+    service = FakeService(folder, configuration(folder))
+    with started(service, service.is_whole):
         yield service
-    finally:
-        service.stop()
 
 
 @pytest.fixture

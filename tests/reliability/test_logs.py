@@ -92,4 +92,4 @@ async def test_nothing_that_a_caller_sends_is_in_any_file_of_the_cluster(
     assert not any(leaks(answer.text) for answer in answers)
     assert records(service.logs)
     assert leaks_below(service.logs) == {}
-    assert leaks((service.folder / "log").read_text(errors="replace")) == set()
+    assert leaks(service.log()) == set()

@@ -6,11 +6,12 @@ import asyncio
 import signal
 from collections.abc import Iterator
 
+import anyio
 import pytest
 
-from tests.conftest import free_port
-from tests.reliability.conftest import SECONDS, FakeService, configuration, wait_until
+from tests.reliability.conftest import SECONDS, FakeService, configuration
 from tests.reliability.ledger import Ledger, Outcome
+from tests.running import started
 
 pytestmark = pytest.mark.anyio
 
@@ -18,21 +19,10 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
     """One of its own, since it ends."""
-    folder, port = tmp_path_factory.mktemp("stopping"), free_port()
-    config = configuration(folder, port)
-    config["applications"] = [one for one in config["applications"] if one["name"] in ("ingress", "sdxl")]
-    ingress, sdxl = config["applications"]
-    for application in (ingress, sdxl):
-        application["deployments"][0]["num_replicas"] = 1
-    settings = ingress["deployments"][0]["user_config"]
-    settings["models"] = [route for route in settings["models"] if route["application"] == "sdxl"]
-    del settings["pose"]
-    service = FakeService(folder, port, config)
-    try:
-        wait_until(service.is_whole, 180)
+    folder = tmp_path_factory.mktemp("stopping")
+    service = FakeService(folder, configuration(folder, ("ingress", "sdxl"), replicas=1))
+    with started(service, service.is_whole):
         yield service
-    finally:
-        service.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -40,10 +30,12 @@ async def test_what_is_in_flight_is_answered(service: FakeService, ledger: Ledge
     asked = asyncio.create_task(ledger.ask_many(20, "!slow=1"))  # 8 s a picture, of which 16 run at a time
     await asyncio.sleep(1)
     service.launcher.send_signal(number)
-    await asyncio.sleep(3)
-    late = await ledger.ask()
+    with anyio.fail_after(SECONDS):
+        # No model makes this size: as long as there is an ingress it says so at once.
+        while (late := await ledger.ask(size="63x64")).outcome is Outcome.FAILED:
+            await asyncio.sleep(0.1)
     assert late.outcome is Outcome.REFUSED, late
+    assert not asked.done()
     assert [entry.outcome for entry in await asked] == [Outcome.PICTURE] * 20, ledger.outcomes()
     await asyncio.to_thread(service.launcher.wait, SECONDS)
-    log = (service.folder / "log").read_text(errors="replace")
-    assert "Finishing what is in flight" in log
+    assert "Finishing what is in flight" in service.log()
