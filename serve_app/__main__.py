@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     serve = subprocess.Popen(
         [sys.executable, "-m", "serve_app.run", str(Path(options.config).resolve())],
         cwd=ROOT,
-        env=_environment(),
+        env=environment(),
         start_new_session=True,
     )
     if _tell_until_ready(file, serve):
@@ -88,7 +88,7 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Replicas import our packages from here, and share a token that nobody else has.
 
     Ray runs whatever code reaches its dashboard or its own ports, and those listen on all addresses of the machine,

@@ -27,7 +27,8 @@ DRAIN_SECONDS = 300.0  # as long as Serve lets a replica of the ingress have for
 def main(arguments: Sequence[str]) -> None:
     """Returns when Serve has stopped."""
     (path,) = arguments
-    ingresses = [one["name"] for one in yaml.safe_load(Path(path).read_text())["applications"] if _is_ingress(one)]
+    applications = yaml.safe_load(Path(path).read_text())["applications"]
+    ingresses = [application["name"] for application in applications if application["import_path"] == INGRESS]
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -52,10 +53,6 @@ def drain(applications: Sequence[str], seconds: float = DRAIN_SECONDS) -> None:
             time.sleep(0.2)
     except Exception as error:  # Serve is not there yet or no more: then nothing is in flight
         print(f"Serve does not answer ({type(error).__name__}): nothing to wait for.", file=sys.stderr, flush=True)
-
-
-def _is_ingress(application: dict[str, str]) -> bool:
-    return application["import_path"] == INGRESS
 
 
 if __name__ == "__main__":

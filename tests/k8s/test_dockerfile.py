@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from serve_app.__main__ import _environment as environment_of_serve
+from serve_app.__main__ import environment as environment_of_serve
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = re.sub(r"\\\n\s*", "", (ROOT / "k8s" / "Dockerfile").read_text())

@@ -22,7 +22,7 @@ import psutil
 import pytest
 import yaml
 
-from serve_app.__main__ import _environment as environment_of_serve
+from serve_app.__main__ import environment as environment_of_serve
 from tests.reliability.ledger import Ledger
 from tests.running import ROOT, RunningService, free_port, started
 

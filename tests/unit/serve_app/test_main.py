@@ -182,14 +182,14 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(
 class TestEnvironment:
     def test_lets_replicas_import_our_packages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("PYTHONPATH", raising=False)
-        assert command._environment()["PYTHONPATH"] == str(ROOT)
+        assert command.environment()["PYTHONPATH"] == str(ROOT)
 
     def test_keeps_what_was_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PYTHONPATH", "/theirs")
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
         monkeypatch.setenv("RAY_AUTH_TOKEN", "theirs")
         monkeypatch.setenv("HF_HOME", "/weights")
-        environment = command._environment()
+        environment = command.environment()
         assert environment["PYTHONPATH"] == f"{ROOT}{os.pathsep}/theirs"
         assert environment["RAY_AUTH_MODE"] == "disabled"
         assert environment["RAY_AUTH_TOKEN"] == "theirs"
@@ -198,7 +198,7 @@ class TestEnvironment:
     def test_has_a_token_that_is_new_each_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
             monkeypatch.delenv(name, raising=False)
-        first, second = command._environment(), command._environment()
+        first, second = command.environment(), command.environment()
         assert first["RAY_AUTH_MODE"] == second["RAY_AUTH_MODE"] == "token"
         assert len(first["RAY_AUTH_TOKEN"]) == 64
         assert first["RAY_AUTH_TOKEN"] != second["RAY_AUTH_TOKEN"]
@@ -207,7 +207,7 @@ class TestEnvironment:
     def test_leaves_a_token_in_a_file_to_ray(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/theirs")
-        assert "RAY_AUTH_TOKEN" not in command._environment()
+        assert "RAY_AUTH_TOKEN" not in command.environment()
 
 
 class TestTelling:
@@ -285,7 +285,7 @@ class TestMain:
         ((arguments, options),) = started
         assert arguments == [sys.executable, "-m", "serve_app.run", str(path)]
         assert options["cwd"] == ROOT
-        assert options["env"] == command._environment()
+        assert options["env"] == command.environment()
         told, warned = capsys.readouterr()
         assert "built sdxl" in told
         assert f"Easel is ready on http://localhost:{file.port}" in told
