@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
-        print("Finishing what is in flight; stop again to end it at once.", flush=True)
+        _say("Finishing what is in flight; stop again to end it at once.")
         drain(ingresses)
         raise KeyboardInterrupt  # upon which `serve run` shuts Serve down
 
@@ -49,10 +50,23 @@ def drain(applications: Sequence[str], seconds: float = DRAIN_SECONDS) -> None:
     try:
         for name in applications:
             serve.delete(name, _blocking=False)
-        while time.monotonic() < ends_at and set(applications) & serve.status().applications.keys():
-            time.sleep(0.2)
     except Exception as error:  # Serve is not there yet or no more: then nothing is in flight
-        print(f"Serve does not answer ({type(error).__name__}): nothing to wait for.", file=sys.stderr, flush=True)
+        _say(f"Serve does not answer ({type(error).__name__}): nothing to wait for.")
+        return
+    while time.monotonic() < ends_at and _is_any_there(applications):
+        time.sleep(0.2)
+
+
+def _is_any_there(applications: Sequence[str]) -> bool:
+    try:
+        return bool(set(applications) & serve.status().applications.keys())
+    except Exception:  # its controller starts anew, say, which replicas and their requests survive
+        return True
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # who read it may have gone first, as `tee` does upon Ctrl-C
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,29 @@ def test_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     run.drain(["front"], seconds=0.01)
 
 
+def test_a_controller_that_fails_amid_it_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    serve = Serve(looks=3)
+    tell, fails = serve.status, iter([True, False, True])
+
+    def status() -> Any:
+        if next(fails, False):
+            raise RuntimeError("the controller has died")
+        return tell()
+
+    monkeypatch.setattr(serve, "status", status)
+    monkeypatch.setattr(run, "serve", serve)
+    run.drain(["front"])
+    assert serve._looks < 0
+
+
+def test_nobody_who_reads_what_it_says_keeps_it_from_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", broken)
+    run._say("Finishing what is in flight.")
+
+
 def test_where_serve_is_gone_there_is_nothing_to_wait_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
