@@ -33,5 +33,7 @@ class Ingress:
         self._service.configure(user_config)
 
     async def check_health(self) -> None:
-        """Raises while nobody has said which models there are."""
+        """Raises while nobody has said which models there are, and when a chore has ended, as none should."""
         self._service.settings()
+        if any(chore.done() for chore in self._chores):
+            raise RuntimeError("expired pictures are not deleted any more, or changed keys not taken")

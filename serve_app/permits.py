@@ -38,25 +38,28 @@ class Permits:
     @asynccontextmanager
     async def permit(self, quota: Quota, pictures: int, deadline: float) -> AsyncIterator[Spending]:
         permit, spending = secrets.token_hex(8), Spending()
-        is_taken = True  # as far as anybody knows who is cancelled while this is asked
+        is_taken, waits = True, True  # as far as anybody knows who is cancelled while this is asked
         try:
             answer = await self._ask(self._quotas.take, permit, quota, pictures, deadline - time.time())
-            is_taken = answer is True
+            is_taken = not isinstance(answer, QuotaExceeded)
+            waits = answer is True  # else it may have been taken, and nobody shall wait for who does not answer
             if isinstance(answer, QuotaExceeded):
                 raise answer
             yield spending
         finally:
             if is_taken:
-                await self._settle(permit, quota, sum(spending.values()))
+                settling = self._settle(permit, quota, sum(spending.values()))
+                if waits:
+                    await asyncio.shield(settling)
 
-    async def _settle(self, permit: str, quota: Quota, device_seconds: float) -> None:
-        """Returns when it is done, so that who waits for the answer may then ask again; is done if cancelled too."""
+    def _settle(self, permit: str, quota: Quota, device_seconds: float) -> asyncio.Task[Any]:
+        """Is done whatever becomes of the request; who waits for it may then ask again."""
         settling = self._ask(self._quotas.settle, permit, quota, device_seconds)
         # Apart from the request, with which Serve would cancel the call.
         task = contextvars.Context().run(asyncio.create_task, settling)
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
-        await asyncio.shield(task)
+        return task
 
     async def _ask(self, method: Any, *arguments: object) -> Any:
         """The answer; None where there is none."""

@@ -31,12 +31,17 @@ class LimitedThreads:
         self._begun: dict[asyncio.Future[Any], float] = {}  # when each call that holds a place was started
 
     async def run(self, work: Callable[[], Answer]) -> Answer:
-        """What `work` returns or raises; TimeoutError where it takes too long, its wait for a place included."""
+        """What `work` returns or raises; TimeoutError where it takes too long, its wait for a place included, or
+        cannot be begun."""
         if self._all_hang():
             raise TimeoutError
         with anyio.fail_after(self._seconds):
             await self._free.acquire()
-            call = asyncio.wrap_future(in_thread(work))
+            try:
+                call = asyncio.wrap_future(in_thread(work))
+            except RuntimeError:  # no thread can be started now
+                self._free.release()
+                raise TimeoutError from None
             self._begun[call] = self._clock()
             call.add_done_callback(self._end)
             await asyncio.wait([call])  # which leaves the call alone where it is itself cancelled

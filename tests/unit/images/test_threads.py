@@ -176,3 +176,16 @@ def test_a_thread_that_hangs_keeps_no_process_from_ending(hang: str) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG, check=False)
     assert ("TimeoutError" in ended.stderr) == ("wait_for" in hang)
+
+
+async def test_a_thread_that_cannot_be_started_costs_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    limited = LimitedThreads(2, 5.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await limited.run(lambda: 1)
+    assert await asyncio.gather(*(limited.run(lambda: 1) for _ in range(3))) == [1, 1, 1]

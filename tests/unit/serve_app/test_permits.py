@@ -211,3 +211,15 @@ async def test_a_permit_that_cannot_be_given_back_fails_no_request(held: Permits
     async with held.permit(QUOTA, 1, deadline()):
         handle.failure = RayActorError()
     assert handle.names == ["take", "settle"]
+
+
+async def test_a_permit_whose_answer_comes_too_late_is_given_back(
+    held: Permits, handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permits, "ANSWER_SECONDS", 0.05)
+    handle.back.clear()
+    async with held.permit(QUOTA, 1, deadline()):
+        assert not await is_free(handle)  # it was taken, though nobody was told
+    handle.back.set()
+    while not await is_free(handle):
+        await asyncio.sleep(0.005)
