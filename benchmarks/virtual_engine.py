@@ -80,7 +80,7 @@ class VirtualEngine:
     """Serves requests in virtual time. `most_rows` bounds the rows of a forward, as memory would."""
 
     def __init__(self, cost: Cost, most_rows: int = 32, max_running: int = 16) -> None:
-        self.planner = Planner()
+        self.planner = Planner(lambda shape: self._most_rows)
         self._cost = cost
         self._most_rows = most_rows
         self._max_running = max_running  # of one size

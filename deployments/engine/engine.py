@@ -23,7 +23,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -104,7 +104,7 @@ class DiffusionEngine:
         self._dead: EaselError | None = None
         self._busy_since: float | None = None  # when the thread took up what it does now; None while it waits
         self._works_for: Sequence[Job[Any]] = ()
-        self._planner = Planner()
+        self._planner = Planner(self._most_rows)
         self._statistics = StatisticsRecorder()
         self._executor = Executor(self._planner, self._statistics, memory, self._note_activity)
         self._thread: threading.Thread | None = None
@@ -249,12 +249,13 @@ class DiffusionEngine:
             for job in self._running
             if job.paused_at is not None and not job.is_parked(len(self._running))
         ]
-        free = self._executor.free_memory()
-        return self._planner.choose(paused, lambda call: self._row_cap(call, free), time.monotonic())
+        self._executor.look_at_memory()
+        return self._planner.choose(paused, self._row_cap, time.monotonic())
 
-    def _row_cap(self, call: ModuleCall, free: int | None) -> int:
+    def _row_cap(self, call: ModuleCall) -> int:
         worthwhile = self.limits.max_rows or self._planner.cost.row_cap(call.shape, call.rows)
-        return min(worthwhile, self._executor.most_rows(call, free) or worthwhile)
+        bounds = (worthwhile, call.most_rows, self._most_rows(call.shape))
+        return min(bound for bound in bounds if bound is not None)
 
     def _settle(self, members: Sequence[Member], outputs: Sequence[Any]) -> None:
         for (job, _), output in zip(members, outputs, strict=True):
@@ -325,6 +326,11 @@ class DiffusionEngine:
         job = Job(next(self._numbers), function, workload, seconds, self._notify, self._statistics.ended)
         self._planner.require_time(job, others, job.submitted_at)
         return job
+
+    def _most_rows(self, shape: Hashable) -> int | None:
+        """That a forward may have, whatever they cost; forecasts count with it too."""
+        bounds = (self.limits.max_rows, self._executor.most_rows(shape))
+        return min((bound for bound in bounds if bound is not None), default=None)
 
     def _jobs(self) -> list[Job[Any]]:
         return [*self._arrived, *self._running]

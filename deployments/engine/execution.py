@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -47,20 +47,20 @@ class Executor:
         self._memory = memory
         self._on_forward = on_forward
         self._memory_model = MemoryModel()
+        self._free: int | None = None
         self._ended_at: float | None = None
 
     def pause(self) -> None:
         """There is nothing to run: the time until the next forward is not work."""
         self._ended_at = None
 
-    def free_memory(self) -> int | None:
-        """Bytes; None where the device does not tell."""
-        return None if self._memory is None else self._memory.free()
+    def look_at_memory(self) -> None:
+        """What is free between two forwards is what the next may have."""
+        self._free = None if self._memory is None else self._memory.free()
 
-    def most_rows(self, call: ModuleCall, free: int | None) -> int | None:
-        """Of a forward of this shape, as `free` memory and the merge rules allow; None where neither bounds it."""
-        bounds = [call.most_rows, self._memory_model.row_cap(call.shape, free)]
-        return min((bound for bound in bounds if bound is not None), default=None)
+    def most_rows(self, shape: Hashable) -> int | None:
+        """That fit into the memory that was free when last looked at; None where nothing is known. From any thread."""
+        return self._memory_model.row_cap(shape, self._free)
 
     def run(self, members: Sequence[Member]) -> list[Any]:
         """The output of each call, or the exception that it alone is to blame for. Raises errors of the device."""
@@ -87,8 +87,9 @@ class Executor:
         half = len(members) // 2
         if out_of_memory:
             free_unused_memory()
+            self.look_at_memory()
             rows = sum(call.rows for call in calls[half:])
-            self._memory_model.did_not_fit(calls[0].shape, rows, self.free_memory())
+            self._memory_model.did_not_fit(calls[0].shape, rows, self._free)
         return self.run(members[:half]) + self.run(members[half:])
 
     def _account(self, members: Sequence[Member], started_at: float) -> None:

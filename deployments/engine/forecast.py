@@ -1,9 +1,10 @@
 """How long waiting requests will take: the one number behind admission, `Retry-After`, a client's ETA and autoscaling.
 
-Calls of one shape share forwards up to the knee, so that many requests take far less than the sum of each. They need as
-many forwards as their rows fill, and no fewer than the longest of them makes one after another:
+Calls of one shape share forwards up to the knee, or as far as the operator and the device's memory allow, so that many
+requests take far less than the sum of each. They need as many forwards as their rows fill, and no fewer than the
+longest of them makes one after another:
 
-    forwards = max(most calls of one request, rows of all calls / knee)
+    forwards = max(most calls of one request, rows of all calls / rows that run together)
     seconds  = forwards × seconds of a forward of rows / forwards rows
 
 summed over shapes, since one device runs one forward at a time. What this leaves out (the work between forwards, other
@@ -13,7 +14,7 @@ Standard library only.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,10 @@ from deployments.engine.workload import CallLog, Recipes, Workload
 
 _REMEMBERED_SECONDS = 10.0  # of work, that the correction is read off
 _MOST_CORRECTION = 3.0  # that a single forward counts for: one that hung says little of the next
+
+
+def unbounded(shape: Hashable) -> None:
+    """Forwards of `shape` may have any number of rows."""
 
 
 class Planned(Protocol):
@@ -45,11 +50,17 @@ class _Load:
 
 
 class Forecaster:
-    """Foretells from measured costs and recipes. Callable from any thread, but for `ran`."""
+    """Foretells from measured costs and recipes. Callable from any thread, but for `ran`.
 
-    def __init__(self, cost: CostModel, recipes: Recipes) -> None:
+    `most_rows` tells what bounds a forward of a shape but its cost; None where nothing does. It may change at any time.
+    """
+
+    def __init__(
+        self, cost: CostModel, recipes: Recipes, most_rows: Callable[[Hashable], int | None] = unbounded
+    ) -> None:
         self._cost = cost
         self._recipes = recipes
+        self._most_rows = most_rows
         self._expected_seconds = self._taken_seconds = 1e-9
         self._correction = 1.0
 
@@ -72,7 +83,10 @@ class Forecaster:
         return self._correction * sum(self._of(shape, load) for (shape, _), load in loads.items())
 
     def _of(self, shape: Hashable, load: _Load) -> float:
-        forwards = max(load.longest, load.rows / self._cost.knee(shape, load.rows_of_a_call))
+        together = self._cost.knee(shape, load.rows_of_a_call)
+        if (bound := self._most_rows(shape)) is not None:  # a call that is larger runs nevertheless
+            together = max(load.rows_of_a_call, min(together, bound))
+        forwards = max(load.longest, load.rows / together)
         return forwards * load.scale * self._cost.seconds(shape, load.rows / forwards) if forwards else 0.0
 
     def ran(self, expected_seconds: float, taken_seconds: float) -> None:

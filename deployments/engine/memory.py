@@ -7,7 +7,8 @@ tell (a CPU), only that bound holds, and for good.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, MutableMapping
+from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 import torch
@@ -58,24 +59,25 @@ def memory_of(device: torch.device) -> DeviceMemory | None:
 
 
 class MemoryModel:
-    """Learns from every forward; used by the engine's thread."""
+    """Learns from every forward. Written by the engine's thread, read by any."""
 
     def __init__(self) -> None:
-        self._needed: dict[Hashable, dict[int, int]] = {}  # bytes by rows, of the fewest and the most rows seen
-        self._bounds: dict[Hashable, tuple[int, int]] = {}  # rows, and the bytes that were free for them
+        # Bytes by rows, of the fewest and the most rows seen; seen last, last, and replaced as a whole.
+        self._needed: OrderedDict[Hashable, dict[int, int]] = OrderedDict()
+        self._bounds: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()  # rows, and the bytes free for them
 
     def observe(self, shape: Hashable, rows: int, needed: int) -> None:
         """A forward of `rows` rows needed so many bytes."""
-        seen = self._needed.pop(shape, {}) | {rows: needed}
+        seen = self._needed.get(shape, {}) | {rows: needed}
         self._needed[shape] = {rows: seen[rows] for rows in (min(seen), max(seen))}
-        _forget_oldest(self._needed)
+        _forget_oldest(self._needed, shape)
 
     def did_not_fit(self, shape: Hashable, rows: int, free: int | None) -> None:
         """A forward of more than `rows` rows ran out of the `free` bytes."""
         bound = (rows, max(1, free or 1))
-        known = self._bounds.pop(shape, bound)
+        known = self._bounds.get(shape, bound)
         self._bounds[shape] = min(bound, known, key=lambda bound: bound[0] / bound[1])
-        _forget_oldest(self._bounds)
+        _forget_oldest(self._bounds, shape)
 
     def row_cap(self, shape: Hashable, free: int | None) -> int | None:
         """The most rows that fit into `free` bytes; None where nothing is known."""
@@ -83,9 +85,10 @@ class MemoryModel:
         return min((bound for bound in bounds if bound is not None), default=None)
 
     def _bound(self, shape: Hashable, free: int | None) -> int | None:
-        if shape not in self._bounds:
+        known = self._bounds.get(shape)
+        if known is None:
             return None
-        rows, free_then = self._bounds[shape]
+        rows, free_then = known
         return rows if free is None else max(1, rows * free // free_then)
 
     def _measured_cap(self, shape: Hashable, free: int | None) -> int | None:
@@ -99,6 +102,7 @@ class MemoryModel:
         return max(1, int((free * _FILLED - (least - of_a_row * fewest)) / of_a_row))
 
 
-def _forget_oldest(by_shape: MutableMapping[Hashable, Any]) -> None:
+def _forget_oldest(by_shape: OrderedDict[Hashable, Any], seen: Hashable) -> None:
+    by_shape.move_to_end(seen)
     if len(by_shape) > _MOST_SHAPES:
-        del by_shape[next(iter(by_shape))]
+        by_shape.popitem(last=False)

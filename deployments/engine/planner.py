@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Protocol, TypeVar
 
 from deployments.engine.cost import CostModel
-from deployments.engine.forecast import Forecaster, Planned, in_fair_shares
+from deployments.engine.forecast import Forecaster, Planned, in_fair_shares, unbounded
 from deployments.engine.scheduler import AGING, Scheduler, WaitingCall
 from deployments.engine.workload import CallKind, Recipes, Role
 from deployments.errors import Overloaded
@@ -57,12 +57,12 @@ AnyCall = TypeVar("AnyCall", bound=Call)
 
 
 class Planner:
-    """See the module's docstring."""
+    """See the module's docstring. `most_rows` bounds a forward of a shape, whatever they cost."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_rows: Callable[[Hashable], int | None] = unbounded) -> None:
         self.cost = CostModel()
         self._recipes = Recipes()
-        self._forecaster = Forecaster(self.cost, self._recipes)
+        self._forecaster = Forecaster(self.cost, self._recipes, most_rows)
         self._scheduler = Scheduler()
         self._chosen: list[WaitingCall] = []
 

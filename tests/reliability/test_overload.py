@@ -23,10 +23,8 @@ DEADLINE_SECONDS = 10.0
 
 
 @pytest.fixture
-async def narrow(service: FakeService, long: bool) -> AsyncIterator[FakeService]:
+async def narrow(service: FakeService) -> AsyncIterator[FakeService]:
     """With one row in a forward and little time: a deploy that applies in place, and is taken back."""
-    if not long:
-        pytest.skip("what engines learnt in shorter tests makes their forecasts too good at first: run with --long")
     config = copy.deepcopy(service.config)
     ingress, sdxl = (one["deployments"][0]["user_config"] for one in config["applications"][:2])
     ingress["deadline_seconds"] = DEADLINE_SECONDS

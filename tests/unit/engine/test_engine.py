@@ -184,6 +184,20 @@ def test_the_cap_on_rows_holds(toy: Toy) -> None:
     engine.stop()
 
 
+def test_forecasts_count_with_a_cap_on_rows_that_has_changed(engine: DiffusionEngine, toy: Toy) -> None:
+    """Also where much larger forwards were seen to cost no more."""
+    toy.register_forward_pre_hook(lambda *_: time.sleep(0.002))
+    results(submit_all(engine, [pipeline(toy, steps=4) for _ in range(8)]))
+    results([engine.submit(pipeline(toy, steps=4))])  # now one row is known to cost what eight do
+    toy.gate.clear()
+    jobs = [engine.submit(pipeline(toy, steps=4)) for _ in range(8)]
+    together = engine.backlog_seconds()
+    engine.limits = EngineLimits(max_rows=1)
+    assert engine.backlog_seconds() > 4 * together
+    toy.gate.set()
+    results(jobs)
+
+
 def test_the_cap_on_running_holds_and_the_rest_waits(toy: Toy) -> None:
     engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=2))
     assert results(submit_all(engine, [pipeline(toy, steps=2) for _ in range(5)])) == [2.0] * 5

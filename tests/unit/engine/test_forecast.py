@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import pytest
 
 from deployments.engine.cost import CostModel
-from deployments.engine.forecast import Forecaster, in_fair_shares
+from deployments.engine.forecast import Forecaster, in_fair_shares, unbounded
 from deployments.engine.workload import CallKind, CallLog, Recipes, Role, Workload
 
 
@@ -28,6 +29,11 @@ def unet(pixels: int) -> CallKind:
 
 @pytest.fixture
 def forecaster() -> Forecaster:
+    return known()
+
+
+def known(most_rows: Callable[[Hashable], int | None] = unbounded) -> Forecaster:
+    """Of which all costs and recipes were learnt."""
     cost, recipes = CostModel(), Recipes()
     for pixels in (64, 128):
         for rows in (1, 2, 4, 8):
@@ -35,7 +41,7 @@ def forecaster() -> Forecaster:
         log = CallLog()
         log.add(unet(pixels), Role.DENOISES)
         recipes.learn(Workload(None, pixels), log)
-    return Forecaster(cost, recipes)
+    return Forecaster(cost, recipes, most_rows)
 
 
 def test_nothing_to_do_takes_no_time(forecaster: Forecaster) -> None:
@@ -53,6 +59,12 @@ def test_up_to_the_knee_company_costs_nothing(forecaster: Forecaster) -> None:
 
 def test_beyond_it_the_work_is_shared_out(forecaster: Forecaster) -> None:
     assert forecaster.seconds([Asked(10) for _ in range(12)]) == 30
+
+
+@pytest.mark.parametrize(("most_rows", "seconds"), [(2, 60), (1, 120), (8, 30)])
+def test_forwards_that_must_be_smaller_than_the_knee_are_more(most_rows: int, seconds: float) -> None:
+    bounded = known(lambda shape: most_rows)
+    assert bounded.seconds([Asked(10) for _ in range(12)]) == seconds
 
 
 def test_short_ones_ride_along_with_a_long_one(forecaster: Forecaster) -> None:
