@@ -1,8 +1,8 @@
 """What the callers whose keys have a limit may have: permits for pictures in flight, and seconds of the device.
 
 The counts live in one place, however many ingress replicas there are, and in memory: they begin anew when it does.
-Invariants: a permit ends by itself after the time that it was taken for, so that an ingress which dies leaks none; to
-settle one again, or one that has ended, does nothing.
+Invariants: a permit ends by itself after the time that it was taken for, so that an ingress which dies leaks none; what
+pictures took is charged also where their permit has ended, or was never taken since nobody answered.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ class Accounts:
         account.permits[permit] = _Permit(pictures, now + seconds)
 
     def settle(self, permit: str, quota: Quota, device_seconds: float) -> None:
-        """Ends the permit and charges what its pictures took."""
+        """Ends the permit, if there is one, and charges what its pictures took: to be told once of each."""
         account, _ = self._account(quota)
-        if account.permits.pop(permit, None) is not None:
+        account.permits.pop(permit, None)
+        if quota.gpu_seconds_per_hour is not None:
             account.spent += device_seconds
 
     def _account(self, quota: Quota) -> tuple[_Account, float]:

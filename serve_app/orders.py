@@ -20,8 +20,10 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import anyio
+
 from config.schema import IngressSettings, ModelRoute
-from deployments.errors import InvalidRequest, TooLarge
+from deployments.errors import DeadlineExceeded, InvalidRequest, TooLarge
 from deployments.models.registry import FAMILIES, Capability
 from deployments.types import (
     MAX_SEED,
@@ -101,9 +103,13 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
     if order.size is not None and edited is None:  # an edit may be as large as its picture, which is to be seen
         output_size(route, order.size, None)
     async with _permit(caller, order, backend, deadline) as spending:
-        given_as, own_size = await _own_size(order, backend)
-        if edited is not None and order.mask is not None:
-            _check_mask_size(own_size, await backend.measure(order.mask, "mask"))
+        try:
+            with anyio.fail_after(deadline - time.time()):
+                given_as, own_size = await _own_size(order, backend)
+                if edited is not None and order.mask is not None:
+                    _check_mask_size(own_size, await backend.measure(order.mask, "mask"))
+        except TimeoutError:
+            raise DeadlineExceeded("The pictures were not looked at in the time that is allowed.") from None
         width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
         skeleton = None
         if pose is not None and settings.pose is not None:

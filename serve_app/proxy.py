@@ -6,7 +6,10 @@ Serve's proxies take `middlewares` from the environment,
 
 Without it they answer in plain text: 500 to those whose ingress replica has died, 404 while the ingress is not there
 yet or no more, 503 when it has no replica. All of that will pass, so here it is 503 with a `Retry-After`. What was
-answered in part is cut, and not taken for whole. Invariant: what a replica of the ingress answers passes unchanged.
+answered in part is cut, and not taken for whole. Serve writes the id that a request comes with into every line of its
+log: one that is not fit for a log, or comes twice, is left out, and Serve makes one.
+
+Invariant: what a replica of the ingress answers passes unchanged.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ class OwnErrors(HttpMiddleware):
         if scope["path"].startswith(SERVES_OWN_ROUTES):
             await self.app(scope, receive, send)
             return
+        _leave_out_unfit_id(scope)
         own_headers = Headers()  # of an error of the proxy
         response_started = False
 
@@ -55,12 +59,15 @@ class OwnErrors(HttpMiddleware):
             answer = error_response(_unavailable(), scope)
             if "retry-after" in own_headers:
                 answer.headers["retry-after"] = own_headers["retry-after"]
-            identifier = Headers(scope=scope).get(
-                REQUEST_ID_HEADER, ""
-            )  # by now Serve has made one where none was sent
-            if SANE_REQUEST_ID.fullmatch(identifier):
+            if identifier := Headers(scope=scope).get(REQUEST_ID_HEADER):  # of Serve, where none was sent
                 answer.headers[REQUEST_ID_HEADER] = identifier
             await answer(scope, receive, send)
+
+
+def _leave_out_unfit_id(scope: Scope) -> None:
+    identifiers = Headers(scope=scope).getlist(REQUEST_ID_HEADER)
+    if len(identifiers) != 1 or not SANE_REQUEST_ID.fullmatch(identifiers[0]):
+        scope["headers"] = [header for header in scope["headers"] if header[0] != REQUEST_ID_HEADER.encode()]
 
 
 def _is_of_the_proxy(start: Message) -> bool:

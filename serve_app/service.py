@@ -27,7 +27,7 @@ from serve_app.images.store import ImageStore
 from serve_app.images.sweeper import sweep_forever
 from serve_app.live_settings import LiveSettings
 from serve_app.permits import Permits
-from serve_app.readiness import readiness
+from serve_app.readiness import Readiness
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Service:
         self._live: LiveSettings | None = None
         self._permits = Permits(quotas)
         self._dispatcher = Dispatcher()
+        self._readiness = Readiness()
         self._sandbox = Sandbox()
         self._store = ImageStore(config.images.url, config.images.least_free_bytes)
         self._keeper = Keeper(self._store, config.images.timeout_seconds)
@@ -133,7 +134,7 @@ class Service:
     async def readiness(self) -> Mapping[str, ModelState]:
         settings = self.settings()
         try:
-            return await asyncio.to_thread(readiness, settings)
+            return await self._readiness.of(settings)
         except Exception as error:  # of Serve and Ray, which have no nearer class in common
             logger.warning("The Serve controller does not answer:\n%s", without_text(error))
             raise ModelUnavailable("The service cannot tell the state of its models now.") from error

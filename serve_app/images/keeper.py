@@ -23,7 +23,7 @@ from deployments.errors import StoreUnavailable
 from serve_app.images.breaker import Breaker
 from serve_app.images.signing import LinkSigner
 from serve_app.images.store import RETRY_AFTER_SECONDS, ImageStore, StoreRefused
-from serve_app.images.threads import LimitedThreads, in_thread
+from serve_app.threads import LimitedThreads, in_thread
 
 Answer = TypeVar("Answer")
 

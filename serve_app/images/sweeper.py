@@ -14,7 +14,7 @@ from functools import partial
 
 from deployments.errors import StoreUnavailable
 from serve_app.images.store import ImageStore
-from serve_app.images.threads import in_thread
+from serve_app.threads import in_thread
 
 _logger = logging.getLogger(__name__)
 

@@ -118,12 +118,14 @@ class TestSeconds:
         with pytest.raises(QuotaExceeded):
             accounts.take("b", self.HOURLY, 1, 60)
 
-    def test_are_charged_once(self, accounts: Accounts) -> None:
+    def test_are_charged_also_where_the_permit_has_ended(self, accounts: Accounts, clock: Clock) -> None:
         accounts.take("a", self.HOURLY, 1, 60)
-        for _ in range(10):
-            accounts.settle("a", self.HOURLY, 30.0)
-        accounts.settle("never taken", self.HOURLY, 30.0)
-        accounts.take("b", self.HOURLY, 1, 60)
+        clock.now += 61
+        accounts.take("probe", self.HOURLY, 1, 60)
+        accounts.settle("a", self.HOURLY, 30.0)
+        accounts.settle("never taken, since nobody answered", self.HOURLY, 30.0)
+        with pytest.raises(QuotaExceeded):
+            accounts.take("b", self.HOURLY, 1, 60)
 
     def test_are_not_counted_while_there_is_no_limit_on_them(self, accounts: Accounts) -> None:
         for _ in range(5):

@@ -100,6 +100,23 @@ def test_a_file_that_turns_bad_changes_nothing_and_is_told_once(
     assert names(live) == ["config", "good"]
 
 
+def test_a_file_that_could_not_be_read_just_then_is_read_again(
+    live: LiveSettings, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: IngressSettings) -> IngressSettings:
+        raise ConfigError("keys_file: too many open files")
+
+    put()
+    with monkeypatch.context() as patched:
+        patched.setattr(live_settings, "with_keys_of_file", fails)
+        live.refresh()
+        live.refresh()
+    assert names(live) == ["config", "first"]
+    assert len(caplog.records) == 1
+    live.refresh()
+    assert names(live) == ["config"]
+
+
 def test_a_file_that_has_not_changed_is_not_read_again(live: LiveSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_settings, "with_keys_of_file", lambda _: pytest.fail("it was read"))
     live.refresh()

@@ -13,6 +13,7 @@ import pytest
 
 from config.schema import IngressSettings, ModelRoute
 from deployments.errors import (
+    DeadlineExceeded,
     EaselError,
     Forbidden,
     ImageRejected,
@@ -439,6 +440,19 @@ class TestPermit:
         with pytest.raises(QuotaExceeded):
             await accept(order(**changed), backend, "r", LIMITED)
         assert (backend.poses, backend.requests) == ([], [])
+
+    async def test_is_given_back_where_looking_at_pictures_takes_too_long(
+        self, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def never(*_: object) -> tuple[int, int]:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        monkeypatch.setattr(backend, "measure", never)
+        backend.current = backend.current.model_copy(update={"deadline_seconds": 0.05})
+        with pytest.raises(DeadlineExceeded):
+            await accept(order(image=photo()), backend, "r", LIMITED)
+        assert (len(backend.permits), backend.charged) == (1, [0.0])
 
     @pytest.mark.parametrize("changed", [{"image": b"?"}, {"wants_pose": True, "image": photo()}])
     async def test_is_given_back_where_the_order_is_refused_later(

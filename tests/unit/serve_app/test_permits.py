@@ -203,8 +203,27 @@ async def test_without_an_answer_requests_pass_and_it_is_logged(
     assert handle.names == ["take"]  # nobody waits for it once more
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "The quotas do not answer, and a request passes: " in record.getMessage()
+    assert "The quotas do not answer, so this request is not counted: " in record.getMessage()
     assert "otter" not in caplog.text
+
+
+async def test_who_keeps_the_ingress_busy_does_not_pass(
+    held: Permits, handle: Handle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over when the answer could first be heard, which takes a few turns of the event loop."""
+    monkeypatch.setattr(permits, "ANSWER_SECONDS", 0.2)
+    assert await handle.quotas.take("held", QUOTA, 1, SECONDS) is True
+
+    async def ask() -> None:
+        async with held.permit(QUOTA, 1, deadline()):
+            pytest.fail("it was let in")
+
+    task = asyncio.create_task(ask())
+    while not handle.names:
+        await asyncio.sleep(0)
+    time.sleep(0.3)
+    with pytest.raises(QuotaExceeded):
+        await task
 
 
 async def test_a_permit_that_cannot_be_given_back_fails_no_request(held: Permits, handle: Handle) -> None:

@@ -29,11 +29,13 @@ def answering(status: int, kind: str, body: bytes, **headers: str) -> ASGIApp:
     return app
 
 
-async def answer_of(app: ASGIApp, path: str = "/v1/models") -> httpx.Response:
+async def answer_of(
+    app: ASGIApp, path: str = "/v1/models", headers: Any = (("x-request-id", "an-id"),)
+) -> httpx.Response:
     for middleware in middlewares():
         app = middleware.cls(app, *middleware.args, **middleware.kwargs)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://easel.test") as client:
-        return await client.get(path, headers={"x-request-id": "an-id"})
+        return await client.get(path, headers=headers)
 
 
 @pytest.mark.parametrize("status", [404, 408, 500, 503])
@@ -63,6 +65,30 @@ async def test_a_replica_that_died_is_a_retryable_error(app: ASGIApp, refused: R
     response = await answer_of(app)
     refused(response, 503, code="ingress_unavailable")
     assert "actor" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        (["an-id"], [b"an-id"]),
+        ([], []),
+        (["an-id", "another"], []),
+        (["an id"], []),
+        (["a\x1b[2Jb"], []),
+        (["a\x85b"], []),
+        (["a" * 129], []),
+    ],
+)
+async def test_an_id_that_is_not_fit_for_a_log_does_not_reach_serve(sent: list[str], passed: list[bytes]) -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend(scope["headers"])
+        await answering(200, "application/json", b"{}")(scope, receive, send)
+
+    await answer_of(app, headers=[("X-Request-Id", each.encode("latin-1")) for each in sent] + [("Accept", b"*/*")])
+    assert [value for name, value in seen if name == b"x-request-id"] == passed
+    assert (b"accept", b"*/*") in seen
 
 
 async def test_an_answer_that_had_begun_is_cut() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 from ray import serve
 from ray.serve._private.common import ReplicaState
@@ -15,8 +18,9 @@ from ray.serve.schema import (
 )
 
 from config.schema import IngressSettings, ModelRoute, PoseRoute
+from serve_app import readiness as readiness_module
 from serve_app.backend import ModelState
-from serve_app.readiness import _state, readiness
+from serve_app.readiness import FRESH_SECONDS, Readiness, _state, states
 
 
 def application(status: str, *deployments: dict[str, int]) -> ApplicationStatusOverview:
@@ -73,9 +77,8 @@ def test_state(overview: ApplicationStatusOverview | None, ready: bool, descript
     assert _state(overview) == ModelState(ready, description)
 
 
-def test_each_route_is_told_by_its_name_and_looked_up_by_its_application(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_route_is_told_by_its_name_and_looked_up_by_its_application() -> None:
     status = ServeStatus(applications={"a": application("RUNNING", {"RUNNING": 1}), "stranger": application("RUNNING")})
-    monkeypatch.setattr(serve, "status", lambda: status)
     settings = IngressSettings(
         models=(
             ModelRoute(name="first", application="a", family="sdxl"),
@@ -85,9 +88,48 @@ def test_each_route_is_told_by_its_name_and_looked_up_by_its_application(monkeyp
         default_model="first",
         pose=PoseRoute(model="third", application="finder"),
     )
-    assert {name: state.description for name, state in readiness(settings).items()} == {
+    assert {name: state.description for name, state in states(settings, status).items()} == {
         "first": "running (1 replica)",
         "second": "running (1 replica)",
         "third": "not deployed",
         "finder": "not deployed",
     }
+
+
+SETTINGS = IngressSettings(models=(ModelRoute(name="a", application="a", family="sdxl"),), default_model="a")
+
+
+@pytest.mark.anyio
+async def test_however_many_ask_the_controller_is_asked_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, now = [], 100.0
+    release = threading.Event()
+
+    def status() -> ServeStatus:
+        asked.append(now)
+        assert release.wait(30)
+        return ServeStatus(applications={"a": application("RUNNING", {"RUNNING": len(asked)})})
+
+    monkeypatch.setattr(serve, "status", status)
+    readiness = Readiness(lambda: now)
+    first = asyncio.create_task(readiness.of(SETTINGS))
+    others = [asyncio.create_task(readiness.of(SETTINGS)) for _ in range(9)]
+    await asyncio.sleep(0)
+    first.cancel()  # whoever asked first is nothing special
+    release.set()
+    answers = await asyncio.gather(*others)
+    now += 0.9 * FRESH_SECONDS
+    answers.append(await readiness.of(SETTINGS))
+    assert asked == [100.0]
+    assert {answer["a"].description for answer in answers} == {"running (1 replica)"}
+    now += 0.1 * FRESH_SECONDS
+    assert (await readiness.of(SETTINGS))["a"].description == "running (2 replicas)"
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_for_a_controller_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = threading.Event()
+    monkeypatch.setattr(readiness_module, "CONTROLLER_SECONDS", 0.05)
+    monkeypatch.setattr(serve, "status", lambda: hangs.wait(30))
+    with pytest.raises(TimeoutError):
+        await Readiness().of(SETTINGS)
+    hangs.set()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,8 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 from pydantic import ValidationError
+from ray import serve
+from ray.serve.schema import ServeStatus
 
 from config.mistakes import ConfigError
 from config.schema import ImageStoreConfig, IngressConfig, IngressSettings
@@ -166,6 +169,16 @@ async def draw_skeleton(service: Service) -> object:
     return await service.draw_skeleton(pose, SOURCE, 64, 32, 5.0)
 
 
+@dataclass
+class Told:
+    """Of each model, whatever Serve says."""
+
+    states: dict[str, ModelState]
+
+    async def of(self, settings: IngressSettings) -> dict[str, ModelState]:
+        return self.states
+
+
 class LateDispatcher:
     """Whose every answer comes too late."""
 
@@ -198,7 +211,7 @@ async def test_a_time_that_ran_out_is_told_from_an_application_that_is_not_there
     service.configure(POSED)
     monkeypatch.setattr(service, "_dispatcher", LateDispatcher())
     told = {name: ModelState(ready=ready, description="deploying") for name, ready in states.items()}
-    monkeypatch.setattr(service_module, "readiness", lambda _: told)
+    monkeypatch.setattr(service, "_readiness", Told(told))
     for call, error in zip((generate, stream, draw_skeleton), expected, strict=True):
         with pytest.raises(error) as raised:
             await call(service)
@@ -375,12 +388,9 @@ def test_the_limits_on_bodies_are_the_configured_ones(service: Service) -> None:
 
 
 async def test_readiness_asks_about_the_configured_models(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask(settings: IngressSettings) -> dict[str, ModelState]:
-        return {route.name: ModelState(True, route.application) for route in settings.models}
-
-    monkeypatch.setattr(service_module, "readiness", ask)
+    monkeypatch.setattr(serve, "status", lambda: ServeStatus(applications={}))
     service.configure(SETTINGS)
-    assert await service.readiness() == {"paint": ModelState(True, "sdxl")}
+    assert await service.readiness() == {"paint": ModelState(False, "not deployed")}
 
 
 class TestDispatch:

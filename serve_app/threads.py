@@ -71,5 +71,5 @@ def in_thread(work: Callable[[], Answer]) -> Future[Answer]:
         else:
             call.set_result(answer)
 
-    threading.Thread(target=run, name="image-store", daemon=True).start()
+    threading.Thread(target=run, name="limited-call", daemon=True).start()
     return call

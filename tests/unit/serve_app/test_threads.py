@@ -14,7 +14,7 @@ from contextvars import ContextVar
 import anyio
 import pytest
 
-from serve_app.images.threads import LimitedThreads, in_thread
+from serve_app.threads import LimitedThreads, in_thread
 from tests.unit.clock import Clock
 
 pytestmark = pytest.mark.anyio
@@ -171,7 +171,7 @@ async def test_a_call_cannot_be_cancelled_but_those_who_wait_can(released: threa
 def test_a_thread_that_hangs_keeps_no_process_from_ending(hang: str) -> None:
     program = (
         "import asyncio, threading\n"
-        "from serve_app.images.threads import LimitedThreads, in_thread\n"
+        "from serve_app.threads import LimitedThreads, in_thread\n"
         f"forever = threading.Event()\n{hang}\n"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG, check=False)
