@@ -17,6 +17,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.object_storage import ObjectStorage, object_storage
 from tests.running import ROOT, RunningService, free_port, started
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def long(pytestconfig: pytest.Config) -> bool:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def storage() -> Iterator[ObjectStorage]:
+    """Which speaks S3."""
+    with object_storage() as running:
+        yield running
 
 
 class LiveService(RunningService):

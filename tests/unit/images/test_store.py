@@ -1,4 +1,4 @@
-"""The image store: what it keeps, refuses, shares between replicas and survives, on a local folder and in memory."""
+"""The image store: what it keeps, refuses, shares between replicas and survives: on a folder, in memory and over S3."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
+from s3fs import S3FileSystem
 
 from deployments.errors import NotFound, StoreUnavailable
 from serve_app.images import store as store_module
 from serve_app.images.store import GRACE_SECONDS, SIGNING_VARIABLE, ImageStore, StoreRefused
+from tests.object_storage import ObjectStorage
+from tests.running import free_port
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
 EXPIRES = 2_000_000_000
@@ -63,9 +66,27 @@ def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SIGNING_VARIABLE, raising=False)
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ImageStore:
-    return ImageStore(f"memory://{uuid.uuid4().hex}" if request.param == "memory" else str(tmp_path / "images"))
+KINDS = ["local", "memory", "s3"]
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Of another empty store, of the kind given."""
+
+    def new(kind: str) -> str:
+        if kind == "s3":
+            storage: ObjectStorage = request.getfixturevalue("storage")
+            for name, value in storage.environment.items():
+                monkeypatch.setenv(name, value)
+            return f"{storage.new_bucket()}/pictures"
+        return f"memory://{uuid.uuid4().hex}" if kind == "memory" else str(tmp_path / uuid.uuid4().hex / "images")
+
+    return new
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, new_url: Callable[[str], str]) -> ImageStore:
+    return ImageStore(new_url(request.param))
 
 
 @pytest.fixture
@@ -268,8 +289,10 @@ def test_the_secret_is_private_and_leaves_no_other_file(folder: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("kind", ["local", "memory"])
-def test_replicas_that_race_end_with_one_secret(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_replicas_that_race_end_with_one_secret(
+    kind: str, new_url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     exists = MemoryFileSystem.exists
 
     def slow_exists(files: MemoryFileSystem, path: str) -> bool:
@@ -278,8 +301,8 @@ def test_replicas_that_race_end_with_one_secret(kind: str, tmp_path: Path, monke
         return found
 
     monkeypatch.setattr(MemoryFileSystem, "exists", slow_exists)
-    for attempt in range(20):
-        url = f"memory://{uuid.uuid4().hex}" if kind == "memory" else str(tmp_path / str(attempt))
+    for _ in range(20):
+        url = new_url(kind)
         barrier = threading.Barrier(8)
 
         def replica(url: str, barrier: threading.Barrier) -> bytes:
@@ -485,3 +508,27 @@ def test_the_kind_of_the_cause_is_logged_without_a_path(folder: Path, caplog: py
 def test_an_unknown_protocol_is_said_at_once() -> None:
     with pytest.raises(ValueError, match="nonsense"):
         ImageStore("nonsense://x")
+
+
+def test_a_bucket_that_is_not_there_is_refused(new_url: Callable[[str], str]) -> None:
+    new_url("s3")  # the server is found
+    store = ImageStore(f"s3://{uuid.uuid4().hex}/pictures")
+    for operation in (store.secret, store.check_writable):
+        with pytest.raises(StoreRefused):
+            operation()
+
+
+def test_object_storage_that_is_not_reached_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in ObjectStorage(f"http://127.0.0.1:{free_port()}").environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    S3FileSystem.clear_instance_cache()  # in which is one that knows where the server of other tests is
+    try:
+        with pytest.raises(StoreUnavailable) as raised:
+            ImageStore("s3://bucket/pictures").check_writable()
+    finally:
+        S3FileSystem.clear_instance_cache()
+    assert not isinstance(raised.value, StoreRefused)
+    assert "of these tests alone" not in caplog.text
