@@ -15,12 +15,14 @@ serve: install ## install what is missing, then serve on port 8000 (CONFIG=confi
 test: install-dev install-clients lint ## lint, then every test
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest tests/reliability
+	$(BIN)/python -m pytest tests/cluster
 
 test-fast: install-dev ## the tests that need no running service
 	$(BIN)/python -m pytest tests/unit
 
 test-reliability: install-dev ## faults and overload, each until the number means something: a quarter of an hour
 	$(BIN)/python -m pytest tests/reliability --long
+	$(BIN)/python -m pytest tests/cluster
 
 fuzz: install-dev ## the tests of parsers and of the OpenAPI document with four times the cases
 	$(BIN)/python -m pytest tests/unit --long
