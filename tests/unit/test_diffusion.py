@@ -40,7 +40,7 @@ from deployments.errors import (
     ReplicaLost,
 )
 from deployments.models.assembly import load_model
-from deployments.models.protocol import GenerationInputs, StepListener
+from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress, Standing
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +91,7 @@ class Toy:
         self.configs: list[ModelConfig] = []
         self.failure: Exception | None = None
         self.log_joined = False
+        self.prompts = CacheUse()
         self.preview = torch.full((1, 3, 1, 2), 0.5)
         self._shared = share(self.network, "toy", {"forward": MergeRules()}, role=Role.DENOISES)
 
@@ -112,6 +113,9 @@ class Toy:
         if self.failure:
             raise self.failure
         return sample / 255
+
+    def cache_uses(self) -> dict[str, CacheUse]:
+        return {"prompts": self.prompts}
 
 
 @pytest.fixture
