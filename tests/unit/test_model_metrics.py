@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,27 +17,12 @@ from deployments.engine.job import Job, JobState
 from deployments.engine.shared_module import share
 from deployments.engine.statistics import EngineStatistics
 from deployments.engine.workload import Role, Workload
-from deployments.metrics import OF_MODEL, OTHER, Metric, key_label
+from deployments.metrics import OF_MODEL, OTHER, key_label
 from deployments.model_metrics import ModelMetrics
 from deployments.models.protocol import CacheUse
+from tests.unit.told import Told
 
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
-
-
-class Told:
-    """In the place of the exporter."""
-
-    def __init__(self, metrics: tuple[Metric, ...]) -> None:
-        self.values: dict[str, list[tuple[float, dict[str, str]]]] = defaultdict(list)
-        self._names = {metric.name for metric in metrics}
-
-    def tell(self, metric: Metric, value: float = 1.0, /, **labels: str) -> None:
-        assert metric.name in self._names
-        assert set(labels) == set(metric.labels)
-        self.values[metric.name].append((value, labels))
-
-    def total(self, name: str, **labels: str) -> float:
-        return sum(value for value, given in self.values[f"easel_{name}"] if labels.items() <= given.items())
 
 
 @pytest.fixture

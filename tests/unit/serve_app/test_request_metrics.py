@@ -15,7 +15,7 @@ from serve_app.request_log import RequestRecord
 from serve_app.request_metrics import DIALECTS, RequestMetrics
 from tests.canaries import CANARIES, leaks
 from tests.unit.serve_app.test_request_log import BODIES, URL
-from tests.unit.test_model_metrics import Told
+from tests.unit.told import Told
 
 if TYPE_CHECKING:
     from tests.unit.serve_app.conftest import FakeBackend
@@ -61,7 +61,10 @@ async def test_an_answer_is_counted_in_every_dialect(
 
 @pytest.mark.parametrize(
     ("failure", "outcome", "code"),
-    [(Overloaded("full"), "refused", "overloaded"), (GenerationFailed("broken"), "failed", "generation_failed")],
+    [
+        (Overloaded("full"), "refused", "server_is_overloaded"),
+        (GenerationFailed("broken"), "failed", "generation_failed"),
+    ],
 )
 async def test_what_is_not_answered_has_its_outcome_and_code(
     failure: Exception, outcome: str, code: str, client: httpx.AsyncClient, backend: FakeBackend, told: Told
