@@ -149,13 +149,12 @@ class Diffusion:
 
         Serve asks every few seconds, which is when the metrics are told of what is so now.
         """
-        self._metrics.report(
-            self._engine.statistics(),
-            self._engine.backlog_seconds(),
-            {} if self._memory is None else self._memory.by_use(),
-            self._model.cache_uses(),
-        )
         self._engine.check(self._current_settings().watchdog_seconds)
+        # In a thread: a driver may take its time.
+        memory = {} if self._memory is None else await asyncio.to_thread(self._memory.by_use)
+        self._metrics.report(
+            self._engine.statistics(), self._engine.backlog_seconds(), memory, self._model.cache_uses()
+        )
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):

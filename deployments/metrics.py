@@ -47,14 +47,14 @@ REQUEST_SECONDS = Metric(
     "easel_request_seconds",
     "histogram",
     ("model", "dialect", "outcome"),
-    "from a request's arrival to the end of its answer",
+    "seconds from a request's arrival to the end of its answer",
     _SECONDS,
 )
 QUEUE_SECONDS = Metric(
     "easel_request_queue_seconds",
     "histogram",
     ("model",),
-    "that the picture of a request waited before its first step, of several the one that waited longest",
+    "how long the picture of a request waited before its first step; of several the longest",
     _SECONDS,
 )
 JOBS_ENDED = Metric(
@@ -64,34 +64,38 @@ JOBS_ENDED = Metric(
     "pictures whose work has ended: `finished`, `failed`, `cancelled` (nobody waited for it any more)",
 )
 JOBS = Metric("easel_jobs", "gauge", ("state",), "pictures that are `waiting` or `running` now")
-BACKLOG_SECONDS = Metric("easel_backlog_seconds", "gauge", (), "for how long the device is busy with what is here")
+BACKLOG_SECONDS = Metric(
+    "easel_backlog_seconds", "gauge", (), "seconds of work that the device has in what is here now"
+)
 FORECAST_RATIO = Metric(
     "easel_forecast_ratio",
     "histogram",
     (),
-    "what a picture took against what was foretold when it was taken: above 1 it was late",
+    "the seconds that a picture took by those that were foretold when it was taken: above 1 it was late",
     _RATIOS,
 )
 FORECAST_ERROR_SECONDS = Metric(
-    "easel_forecast_error_seconds", "histogram", (), "by how much it was off, either way", _SECONDS
+    "easel_forecast_error_seconds", "histogram", (), "by how many seconds that forecast was off, either way", _SECONDS
 )
 FORWARDS = Metric("easel_forwards_total", "counter", ("module", "shape"), "forwards of a module at a shape")
 FORWARD_CALLS = Metric(
     "easel_forward_calls_total", "counter", ("module", "shape"), "calls of pipelines that these forwards answered"
 )
 FORWARD_ROWS = Metric(
-    "easel_forward_rows_total", "counter", ("module", "shape"), "rows in them; guidance makes a call two rows"
+    "easel_forward_rows_total", "counter", ("module", "shape"), "rows in these forwards; guidance makes a call two rows"
 )
-FORWARD_SECONDS = Metric("easel_forward_seconds_total", "counter", ("module", "shape"), "that they took")
+FORWARD_SECONDS = Metric(
+    "easel_forward_seconds_total", "counter", ("module", "shape"), "seconds that these forwards took"
+)
 STEP_ROWS = Metric("easel_step_rows", "histogram", ("shape",), "rows in a forward that denoises", _ROWS)
 STEP_SECONDS = Metric(
-    "easel_step_seconds", "histogram", ("shape",), "that a forward took which denoises", _FORWARD_SECONDS
+    "easel_step_seconds", "histogram", ("shape",), "seconds of a forward that denoises", _FORWARD_SECONDS
 )
 DEVICE_SECONDS = Metric(
     "easel_device_seconds_total",
     "counter",
     ("key",),
-    "of the device, also for pictures that failed or were cancelled. `key` is the first 12 digits of the SHA-256 of "
+    "seconds of the device, also for pictures that failed or were cancelled. `key` is the first 12 digits of the SHA-256 of "
     "the key's name, `none` without one. Of requests that share a picture the first has them",
 )
 DEVICE_MEMORY_BYTES = Metric(
@@ -109,7 +113,10 @@ CACHE_LOOKUPS = Metric(
     "identical request in flight had already",
 )
 START_SECONDS = Metric(
-    "easel_replica_start_seconds", "gauge", ("phase",), "that this replica took for the phases `load` and `warm_up`"
+    "easel_replica_start_seconds",
+    "gauge",
+    ("phase",),
+    "seconds that this replica took to `load` the model and to `warm_up`",
 )
 
 OF_INGRESS = (REQUESTS, REQUEST_SECONDS, QUEUE_SECONDS)
