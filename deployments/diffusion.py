@@ -29,6 +29,7 @@ from deployments.errors import ModelUnavailable, Overloaded
 from deployments.failed_replica import end_process_soon, unanswered_when_lost
 from deployments.imaging.sandbox import Sandbox
 from deployments.logs import join_serves_log, nothing_but_own_errors
+from deployments.model_metrics import ModelMetrics
 from deployments.models.assembly import load_model
 from deployments.preparation import Preparation, canvas_for, expected_workload, identity, prepare, warm_up_inputs
 from deployments.shared_jobs import SharedJobs
@@ -66,13 +67,18 @@ class Diffusion:
         started_at = time.monotonic()
         self._settings: ModelSettings | None = None
         self._family = config.family
-        self._engine = DiffusionEngine(memory=memory_of(device_of(config.device)), on_death=end_process_soon)
+        self._memory = memory_of(device_of(config.device))
+        self._engine = DiffusionEngine(memory=self._memory, on_death=end_process_soon)
         self._jobs = SharedJobs()
         self._sandbox = Sandbox()
         self._model = load(config)
         self._engine.start()
-        logger.info("Loaded %s in %.1f s", config.weights.source, time.monotonic() - started_at)
+        loaded_at = time.monotonic()
+        logger.info("Loaded %s in %.1f s", config.weights.source, loaded_at - started_at)
         self._warm_up(config.warm_up_sizes)
+        start_seconds = {"load": loaded_at - started_at, "warm_up": time.monotonic() - loaded_at}
+        self._metrics = ModelMetrics(self._engine.statistics().forwards, start_seconds)
+        self._engine.observe(self._metrics)  # only now: nobody asked for what warmed it up
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Applies presets and caps in place; requests that run keep what they started with."""
@@ -139,8 +145,16 @@ class Diffusion:
         return {BACKLOG: self._engine.backlog_seconds() / self._settings.target_backlog_seconds}
 
     async def check_health(self) -> None:
-        """Raises when the engine is dead or hung, so that Serve replaces this replica."""
+        """Raises when the engine is dead or hung, so that Serve replaces this replica.
+
+        Serve asks every few seconds, which is when the metrics are told of what is so now.
+        """
         self._engine.check(self._current_settings().watchdog_seconds)
+        # In a thread: a driver may take its time.
+        memory = {} if self._memory is None else await asyncio.to_thread(self._memory.by_use)
+        self._metrics.report(
+            self._engine.statistics(), self._engine.backlog_seconds(), memory, self._model.cache_uses()
+        )
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
@@ -173,7 +187,9 @@ class Diffusion:
                 raise Overloaded("Too many wait for this very picture.", retry_after_seconds=seconds_left)
             job.also_for(seconds)
 
+        was_there = self._jobs.has(prepared.identity)
         with nothing_but_own_errors(), self._jobs.listening(prepared.identity, listener, start, join) as job:
+            self._metrics.asked_for_a_job(was_there=was_there)
             yield job
 
     def _generation(self, inputs: GenerationInputs, listener: StepListener) -> Callable[[], Tensor]:

@@ -57,7 +57,12 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
         summary="Images from text on Ray Serve.",
         description=DESCRIPTION,
         version="1",
-        middleware=middleware.stack(backend.max_body_bytes, backend.body_timeout_seconds, behind_serve=behind_serve),
+        middleware=middleware.stack(
+            backend.max_body_bytes,
+            backend.body_timeout_seconds,
+            behind_serve=behind_serve,
+            on_ended=backend.request_ended,
+        ),
         responses=errors.documented(),  # also keeps FastAPI from documenting 422, which it never answers here
         redirect_slashes=False,  # paths are exact
         docs_url=None,  # Swagger UI comes from this process, below, and not from a content network

@@ -17,6 +17,7 @@ from fastapi import APIRouter
 from config.schema import IngressSettings, ModelRoute, PoseRoute
 from deployments.quotas import Quota
 from deployments.types import ImageRequest, ImageResult, OutputFormat, PoseSource, Progress, Skeleton
+from serve_app.request_log import RequestRecord
 
 Spending: TypeAlias = dict[int, float]  # what each picture of an order has taken so far, in seconds of the device
 
@@ -79,3 +80,6 @@ class Backend(Protocol):
 
     async def readiness(self) -> Mapping[str, ModelState]:
         """The state of every configured model, by canonical name."""
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """Counts a request that the log tells of, when it has ended."""

@@ -14,6 +14,7 @@ import re
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,7 +27,7 @@ from deployments.errors import EaselError, HeadersTooLarge, InvalidRequest
 from deployments.logs import without_text
 from serve_app.auth import PINGS
 from serve_app.errors import error_response
-from serve_app.request_log import recording
+from serve_app.request_log import RequestRecord, recording
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +40,21 @@ SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 LOGGED_ROUTES = ("/v1/images/", "/openai/v1/images/", "/api/v1/images/", "/sdapi/v1/txt2img", "/images/")
 
 
-def stack(max_body_bytes: int, body_timeout_seconds: float, *, behind_serve: bool) -> list[Middleware]:
+def stack(
+    max_body_bytes: int,
+    body_timeout_seconds: float,
+    *,
+    behind_serve: bool,
+    on_ended: Callable[[RequestRecord], None] = lambda record: None,
+) -> list[Middleware]:
     """All of them, outermost first: an unhandled error is answered, and logged, with the request's id.
 
     `behind_serve`: Serve's proxy sends the id back by itself. It takes any id from a client, also one that is replaced
-    here.
+    here. `on_ended` is told what the log is, when it is.
     """
     return [
         Middleware(RequestId, sends_it_back=not behind_serve),
-        Middleware(RequestLog),
+        Middleware(RequestLog, on_ended=on_ended),
         Middleware(UnhandledErrors),
         Middleware(HeadLimit),
         Middleware(BodyTimeout, seconds=body_timeout_seconds),
@@ -98,6 +105,10 @@ class RequestId(HttpMiddleware):
 class RequestLog(HttpMiddleware):
     """Has the log told how each request for a picture ended, whatever the end; pings ask for none."""
 
+    def __init__(self, app: ASGIApp, on_ended: Callable[[RequestRecord], None]) -> None:
+        super().__init__(app)
+        self._on_ended = on_ended
+
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_at = time.monotonic()
         status, bytes_sent, whole = None, 0, False
@@ -116,6 +127,7 @@ class RequestLog(HttpMiddleware):
                 record.route = getattr(scope.get("route"), "path", None)  # as the router has found
                 if record.route and record.route.startswith(LOGGED_ROUTES) and scope["method"] not in PINGS:
                     record.ended(status, bytes_sent, whole=whole, seconds=time.monotonic() - started_at)
+                    self._on_ended(record)
 
 
 class UnhandledErrors(HttpMiddleware):

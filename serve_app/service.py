@@ -28,6 +28,8 @@ from serve_app.images.sweeper import sweep_forever
 from serve_app.live_settings import LiveSettings
 from serve_app.permits import Permits
 from serve_app.readiness import Readiness
+from serve_app.request_log import RequestRecord
+from serve_app.request_metrics import RequestMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Service:
         self._config = config
         self._live: LiveSettings | None = None
         self._permits = Permits(quotas)
+        self._metrics = RequestMetrics()
         self._dispatcher = Dispatcher()
         self._readiness = Readiness()
         self._sandbox = Sandbox()
@@ -138,6 +141,9 @@ class Service:
         except Exception as error:  # of Serve and Ray, which have no nearer class in common
             logger.warning("The Serve controller does not answer:\n%s", without_text(error))
             raise ModelUnavailable("The service cannot tell the state of its models now.") from error
+
+    def request_ended(self, record: RequestRecord) -> None:
+        self._metrics.ended(record)
 
     async def sweep_pictures(self) -> None:
         """Deletes expired pictures from time to time, until cancelled."""

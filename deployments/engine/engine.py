@@ -41,7 +41,7 @@ from deployments.engine.execution import (
 from deployments.engine.job import Job, JobState
 from deployments.engine.memory import DeviceMemory
 from deployments.engine.planner import Planner
-from deployments.engine.statistics import EngineStatistics, StatisticsRecorder
+from deployments.engine.statistics import EngineObserver, EngineStatistics, StatisticsRecorder
 from deployments.engine.workload import Workload
 from deployments.errors import (
     DeadlineExceeded,
@@ -138,6 +138,7 @@ class DiffusionEngine:
         """
         with self._wake:
             job = self._acceptable(function, workload, seconds)
+            job.foretold_seconds = self._planner.seconds_until_done(job, self._jobs(), job.submitted_at)
             self._arrived.append(job)
             self._wake.notify()
         return job
@@ -150,6 +151,10 @@ class DiffusionEngine:
     def statistics(self) -> EngineStatistics:
         """A snapshot of the counters; callable from any thread."""
         return self._statistics.snapshot(waiting=len(self._arrived), running=len(self._running))
+
+    def observe(self, observer: EngineObserver) -> None:
+        """Tells `observer` too, from now on."""
+        self._statistics.observer = observer
 
     def seconds_until_done(self, job: Job[Any]) -> float | None:
         """When `job` is expected to end, as things stand; None where that is not known. Callable from any thread."""

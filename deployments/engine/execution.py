@@ -100,7 +100,7 @@ class Executor:
         for job, own in members:
             job.device_seconds += self.last_seconds * own.rows / rows
         self._planner.ran(members, self.last_seconds, between)
-        self._statistics.forward(call.label, len(members), rows, self.last_seconds)
+        self._statistics.forward(call, len(members), rows, self.last_seconds)
         if self._memory is not None:
             self._memory_model.observe(call.shape, rows, self._memory.needed())
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from deployments.engine.collate import ModuleCall
 from deployments.engine.coroutine import Coroutine
@@ -42,7 +42,7 @@ class Job(Generic[Result]):
         workload: Workload,
         seconds: float,
         on_cancel: Callable[[], None],
-        on_end: Callable[[JobState], None],
+        on_end: Callable[[Job[Any]], None],
     ) -> None:
         self.number = number
         self.workload = workload
@@ -52,6 +52,7 @@ class Job(Generic[Result]):
         self.cancel_requested = False
         self.submitted_at = time.monotonic()
         self._deadlines = [self.submitted_at + seconds]  # of all who wait for it
+        self.foretold_seconds: float | None = None  # when it was taken, from then to its end; None: nobody knew
         self.started_at: float | None = None
         self.device_seconds = 0.0  # of the forwards that it was in, divided among all who were by their rows
         # Owned by the engine's thread:
@@ -123,5 +124,5 @@ class Job(Generic[Result]):
             if self.settled:
                 return False
             self.state = state
-        self._on_end(state)  # first: whoever has the answer finds it counted
+        self._on_end(self)  # first: whoever has the answer finds it counted
         return True

@@ -8,7 +8,7 @@ tell (a CPU), only that bound holds, and for good.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +28,9 @@ class DeviceMemory(Protocol):
 
     def free(self) -> int:
         """What is not held."""
+
+    def by_use(self) -> Mapping[str, int]:
+        """All of it: `held`, `kept` by the allocator for more, `foreign`, `free`. Callable from any thread."""
 
 
 class CudaMemory:
@@ -51,6 +54,13 @@ class CudaMemory:
         unclaimed, _ = torch.cuda.mem_get_info(self._device)
         kept = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
         return unclaimed + kept
+
+    def by_use(self) -> Mapping[str, int]:
+        """See the protocol."""
+        unclaimed, total = torch.cuda.mem_get_info(self._device)
+        held, reserved = torch.cuda.memory_allocated(self._device), torch.cuda.memory_reserved(self._device)
+        foreign = max(0, total - unclaimed - reserved)  # the driver's own part of it for this process too
+        return {"held": held, "kept": reserved - held, "foreign": foreign, "free": unclaimed}
 
 
 def memory_of(device: torch.device) -> DeviceMemory | None:

@@ -1,12 +1,14 @@
-"""The engine's counters: what ran together, and how jobs ended. Read by any thread."""
+"""The engine's counters: what ran together, and how jobs ended. Read by any thread; an observer is told as well."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Any, Protocol
 
-from deployments.engine.job import JobState
+from deployments.engine.collate import ModuleCall
+from deployments.engine.job import Job, JobState
 
 _MOST_LABELS = 1024  # the one not seen for longest is forgotten: callers choose sizes, and so how many shapes there are
 
@@ -44,25 +46,41 @@ class EngineStatistics:
     forwards: dict[str, ForwardStatistics] = field(default_factory=dict)  # by "module.method shape"
 
 
+class EngineObserver(Protocol):
+    """Whoever wants to know at once. It must be quick and raise nothing: it is told amid the work."""
+
+    def forward(self, call: ModuleCall, calls: int, rows: int, seconds: float) -> None:
+        """One forward of `rows` rows answered `calls` calls like `call`. From the engine's thread."""
+
+    def ended(self, job: Job[Any]) -> None:
+        """From any thread."""
+
+
 class StatisticsRecorder:
     """Counts; `snapshot` may be called from any thread."""
 
     def __init__(self) -> None:
+        self.observer: EngineObserver | None = None
         self._forwards: dict[str, ForwardStatistics] = {}
         self._ended: Counter[JobState] = Counter()
         self._counting = Lock()
 
-    def forward(self, label: str, calls: int, rows: int, seconds: float) -> None:
-        """One forward answered `calls` pipeline calls."""
+    def forward(self, call: ModuleCall, calls: int, rows: int, seconds: float) -> None:
+        """One forward answered `calls` pipeline calls like `call`."""
+        label = call.label
         # Taken out and put in again, so that the first is the one not seen for longest.
         self._forwards[label] = self._forwards.pop(label, ForwardStatistics()).plus(calls, rows, seconds)
         if len(self._forwards) > _MOST_LABELS:
             del self._forwards[next(iter(self._forwards))]
+        if self.observer is not None:
+            self.observer.forward(call, calls, rows, seconds)
 
-    def ended(self, state: JobState) -> None:
-        """A job ended in `state`. Callable from any thread."""
+    def ended(self, job: Job[Any]) -> None:
+        """`job` ended in its state. Callable from any thread."""
         with self._counting:
-            self._ended[state] += 1
+            self._ended[job.state] += 1
+        if self.observer is not None:
+            self.observer.ended(job)
 
     def snapshot(self, *, waiting: int, running: int) -> EngineStatistics:
         """The counters as they are now."""

@@ -18,14 +18,16 @@ from deployments.models.merging import share_surroundings
 from deployments.models.pipelines import on_device
 from deployments.models.previews import LatentColors, watched
 from deployments.models.prompt_cache import PromptCache
-from deployments.models.step_cache import memory_arguments
+from deployments.models.step_cache import memory_arguments, step_cache_uses
 from deployments.models.steps import step_reporter
 from deployments.models.text import flux_embeddings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
-    from deployments.models.protocol import GenerationInputs, StepListener
+    from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 
 # Positions have no rows: those of the picture depend on its width and height, which may differ at equal length.
 TRANSFORMER_METHODS = {"forward": MergeRules(shared=frozenset({"txt_ids", "img_ids"}))}
@@ -78,6 +80,10 @@ class Flux:
         )
         picture: Tensor = output.images
         return picture
+
+    def cache_uses(self) -> Mapping[str, CacheUse]:
+        """See the protocol."""
+        return {"prompts": self._prompts.use, **step_cache_uses(self._components["transformer"])}
 
     def _arguments(self, inputs: GenerationInputs) -> dict[str, Any]:
         """Those that the pipeline takes beside the common ones."""

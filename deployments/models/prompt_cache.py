@@ -14,6 +14,8 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from deployments.models.protocol import CacheUse
+
 Embeddings: TypeAlias = dict[str, Tensor]  # by argument of the pipeline
 
 _MOST_BYTES = 128 * 2**20  # on the device: some 200 prompts of SDXL, 30 of FLUX
@@ -23,6 +25,7 @@ class PromptCache:
     """That of one model."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
+        self.use = CacheUse()
         self._most_bytes = most_bytes
         self._held_bytes = 0
         self._known: OrderedDict[bytes, Embeddings] = OrderedDict()  # used last, last
@@ -31,8 +34,10 @@ class PromptCache:
         """The embeddings of that key, from `encode` unless they are known. Nobody may write to them."""
         digest = hashlib.sha256(repr(key).encode()).digest()
         if digest in self._known:
+            self.use.hits += 1
             self._known.move_to_end(digest)
             return self._known[digest]
+        self.use.misses += 1
         embeddings = encode()
         if _bytes(embeddings) <= self._most_bytes:
             self._keep(digest, embeddings)

@@ -6,7 +6,7 @@ pause and are merged with those of other requests. It runs on the engine's threa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
@@ -51,6 +51,14 @@ def steps_that_run(steps: int, strength: float) -> int:
     return max(1, int(steps * strength))
 
 
+@dataclass(slots=True)
+class CacheUse:
+    """How often what was looked for was there. Written by the engine's thread, read by any."""
+
+    hits: int = 0
+    misses: int = 0
+
+
 class DiffusionModel(Protocol):
     """A loaded model whose modules are shared."""
 
@@ -65,4 +73,8 @@ class DiffusionModel(Protocol):
         Calls `on_step` before the first denoising step and after each. Its third argument is the picture as it forms,
         float32 on the CPU of shape (1, 3, height / 8, width / 8), 0 … 1, where a preview is due, else None.
         """
+        ...
+
+    def cache_uses(self) -> Mapping[str, CacheUse]:
+        """Of what it keeps between requests and steps, by name: `prompts`, and `steps` where it caches those."""
         ...

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from config.schema import SchedulerName
-    from deployments.models.protocol import GenerationInputs, StepListener
+    from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 
 # Text is looked at by cross-attention only. A ControlNet adds its residuals to the UNet's: none are as good as zeros.
 UNET_METHODS = {
@@ -94,6 +94,10 @@ class StableDiffusionXL:
         )
         picture: Tensor = output.images
         return picture
+
+    def cache_uses(self) -> Mapping[str, CacheUse]:
+        """See the protocol."""
+        return {"prompts": self._prompts.use}
 
     def _embeddings(self, pipeline: Any, inputs: GenerationInputs) -> dict[str, Tensor]:
         texts = (inputs.prompt, inputs.negative_prompt)

@@ -12,13 +12,14 @@ forward that failed can be tried again; without memories the blocks compute what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from deployments.engine.collate import RowObjects
+from deployments.models.protocol import CacheUse
 
 if TYPE_CHECKING:
     from diffusers import FluxTransformer2DModel
@@ -58,6 +59,12 @@ def memory_arguments(transformer: FluxTransformer2DModel, rows: int = 1) -> dict
     return {"joint_attention_kwargs": {_MEMORIES: RowObjects(StepMemory() for _ in range(rows))}}
 
 
+def step_cache_uses(transformer: FluxTransformer2DModel) -> Mapping[str, CacheUse]:
+    """See `DiffusionModel.cache_uses`: of the transformer's steps, if it caches any; a step counts for each row."""
+    blocks = transformer.transformer_blocks[0]
+    return {"steps": blocks.use} if isinstance(blocks, StepCachedBlocks) else {}
+
+
 class StepCachedBlocks(nn.Module):
     """All blocks of a FLUX transformer, which take and return the same, as one that can do without most of them."""
 
@@ -65,6 +72,7 @@ class StepCachedBlocks(nn.Module):
         super().__init__()
         self.first = blocks[0]
         self.rest = nn.ModuleList(blocks[1:])
+        self.use = CacheUse()
         self._threshold = threshold
 
     def forward(
@@ -87,6 +95,8 @@ class StepCachedBlocks(nn.Module):
 
         by_first = picture - hidden_states
         unlike = self._unlike(memories, by_first)
+        self.use.misses += len(unlike)
+        self.use.hits += len(memories) - len(unlike)
         if unlike:
             rows = torch.tensor(unlike, device=picture.device)
             _, run = self._run_rest(text[rows], picture[rows], temb[rows], common)

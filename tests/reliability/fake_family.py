@@ -29,7 +29,7 @@ from deployments.diffusion import application
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from deployments.models.protocol import GenerationInputs, StepListener
+    from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 
 DIGEST_BYTES = 32
 _COMMAND = re.compile(r"!(\w+)(?:=([\d.]+))?")
@@ -103,6 +103,10 @@ class FakeModel:
         if "nan" in commands:
             picture[0, 0, 1, 0] = float("nan")
         return picture
+
+    def cache_uses(self) -> dict[str, CacheUse]:
+        """See the protocol."""
+        return {}
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -21,7 +21,7 @@ from ray.serve import Application
 from torch import Tensor, nn
 
 from config.schema import Batching, ModelConfig
-from deployments import diffusion, failed_replica, preparation
+from deployments import diffusion, failed_replica, model_metrics, preparation
 from deployments.autoscaling import BACKLOG
 from deployments.diffusion import Diffusion
 from deployments.engine.collate import MergeRules
@@ -39,9 +39,11 @@ from deployments.errors import (
     Overloaded,
     ReplicaLost,
 )
+from deployments.metrics import OF_MODEL
 from deployments.models.assembly import load_model
-from deployments.models.protocol import GenerationInputs, StepListener
+from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress, Standing
+from tests.unit.told import Told
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +93,7 @@ class Toy:
         self.configs: list[ModelConfig] = []
         self.failure: Exception | None = None
         self.log_joined = False
+        self.prompts = CacheUse()
         self.preview = torch.full((1, 3, 1, 2), 0.5)
         self._shared = share(self.network, "toy", {"forward": MergeRules()}, role=Role.DENOISES)
 
@@ -113,6 +116,9 @@ class Toy:
             raise self.failure
         return sample / 255
 
+    def cache_uses(self) -> dict[str, CacheUse]:
+        return {"prompts": self.prompts}
+
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
@@ -128,6 +134,14 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(diffusion, "end_process_soon", lambda: said.append("left"))
     monkeypatch.setattr(failed_replica, "SECONDS_TO_ANSWER", 0.01)
     return said
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """What the metrics are told."""
+    told = Told(OF_MODEL)
+    monkeypatch.setattr(model_metrics, "Exporter", lambda metrics: told)
+    return told
 
 
 @pytest.fixture
@@ -552,6 +566,29 @@ async def test_the_controller_is_told_how_long_the_work_here_takes(model: Diffus
 
 async def test_before_it_is_configured_no_work_waits(make: Callable[..., Diffusion]) -> None:
     assert await make().record_autoscaling_stats() == {BACKLOG: 0.0}
+
+
+async def test_the_metrics_are_told_of_work_and_of_what_is_so_now(
+    make: Callable[..., Diffusion], toy: Toy, told: Told
+) -> None:
+    model = make(warm_up_sizes=["64x64"])
+    model.reconfigure(settings())
+    assert not told.values  # nobody asked for what warmed it up
+    toy.prompts.hits = 2
+    toy.network.gate.clear()
+    callers = [asyncio.create_task(model.generate(request(seed=seed))) for seed in (7, 7, 8)]
+    await until(lambda: model._jobs.listening_now == 3)
+    await model.check_health()
+    toy.network.gate.set()
+    await asyncio.gather(*callers)
+    assert told.total("jobs", state="waiting") + told.total("jobs", state="running") == 2
+    assert told.total("replica_start_seconds", phase="load") >= 0
+    assert told.total("replica_start_seconds", phase="warm_up") > 0
+    assert told.total("cache_lookups_total", cache="jobs", result="miss") == 2
+    assert told.total("cache_lookups_total", cache="jobs", result="hit") == 1
+    assert told.total("cache_lookups_total", cache="prompts", result="hit") == 2
+    assert told.total("jobs_total", outcome="finished") == 2
+    assert "easel_device_memory_bytes" not in told.values  # a CPU does not tell
 
 
 @asynccontextmanager

@@ -92,6 +92,7 @@ def test_cuda_tells_by_the_counts_of_its_allocator(monkeypatch: pytest.MonkeyPat
     held.update(now=45, most=70)
     assert memory.needed() == 70 - 40
     assert memory.free() == 500 + (60 - 45)
+    assert memory.by_use() == {"held": 45, "kept": 60 - 45, "foreign": 1000 - 500 - 60, "free": 500}
 
 
 def test_a_cpu_does_not_tell() -> None:

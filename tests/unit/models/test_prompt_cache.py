@@ -9,7 +9,7 @@ import torch
 from config.schema import ModelConfig, Weights
 from deployments.models.assembly import load_model
 from deployments.models.prompt_cache import PromptCache
-from deployments.models.protocol import DiffusionModel
+from deployments.models.protocol import CacheUse, DiffusionModel
 from tests.unit.models.conftest import Parity, inputs
 
 SIXTEEN_BYTES = {"prompt_embeds": torch.zeros(4)}
@@ -20,6 +20,7 @@ def test_a_key_is_encoded_once() -> None:
     for key in ("otter", "cat", "otter"):
         cache.get((key,), lambda key=key: encoded.append(key) or SIXTEEN_BYTES)  # type: ignore[func-returns-value,misc]
     assert encoded == ["otter", "cat"]
+    assert cache.use == CacheUse(hits=1, misses=2)
 
 
 def test_texts_are_not_confused() -> None:

@@ -22,7 +22,8 @@ from deployments.models import step_cache
 from deployments.models.flux import Flux, FluxSchnell
 from deployments.models.flux_fill import FluxFill
 from deployments.models.loading import load_pipeline
-from deployments.models.step_cache import StepCachedBlocks, StepMemory, cache_steps, memory_arguments
+from deployments.models.protocol import CacheUse
+from deployments.models.step_cache import StepCachedBlocks, StepMemory, cache_steps, memory_arguments, step_cache_uses
 from tests.unit.models import conftest
 from tests.unit.models.conftest import SECONDS, Parity, drawing, window
 
@@ -133,10 +134,12 @@ def test_in_a_changing_batch_each_request_is_what_it_is_alone(
     uncached, steps = diffusers_alone(model_class, asked, None)
     pipeline = load(model_class, threshold)
     rows = Rows(pipeline.transformer.transformer_blocks[0].rest[-1].attn)
-    together = engine.together(model_class(pipeline), asked)
+    model = model_class(pipeline)
+    together = engine.together(model, asked)
     assert max(farthest(together, alone)) < 1e-5
     assert max(farthest(together, uncached)) > 1e-3  # it is lossy, and the measure can tell
     assert sum(rows.forwards) == steps_run < steps
+    assert model.cache_uses()["steps"] == CacheUse(hits=steps - steps_run, misses=steps_run)
     assert max(rows.forwards) > 1  # what needs the other blocks shares them
 
 
@@ -168,6 +171,7 @@ def test_without_memories_nothing_is_reused() -> None:
 
     before = run()
     assert memory_arguments(pipeline.transformer) == {}
+    assert step_cache_uses(pipeline.transformer) == {}
     cache_steps(pipeline.transformer, 1e9)
     assert torch.equal(run(), before)
     assert memory_arguments(pipeline.transformer) != {}

@@ -26,6 +26,7 @@ from deployments.quotas import Quota
 from deployments.types import ImageRequest, ImageResult, OutputFormat, Person, PoseSource, Progress, Skeleton
 from serve_app.asgi import create_app
 from serve_app.backend import ModelState, Spending
+from serve_app.request_log import RequestRecord
 
 SDXL = ModelRoute(
     name="stabilityai/stable-diffusion-xl-base-1.0",
@@ -78,6 +79,7 @@ class FakeBackend:
         self.device_seconds_a_step = 0.0
         self.failing_seed: int | None = None  # None: every seed fails with `failure`, and the others never end
         self.cancelled: list[int] = []
+        self.ended: list[RequestRecord] = []
 
     def settings(self) -> IngressSettings:
         return self.current
@@ -164,6 +166,9 @@ class FakeBackend:
 
     async def readiness(self) -> Mapping[str, ModelState]:
         return self.states
+
+    def request_ended(self, record: RequestRecord) -> None:
+        self.ended.append(record)
 
     @staticmethod
     def picture_of(request: ImageRequest) -> bytes:
