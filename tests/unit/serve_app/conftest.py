@@ -140,7 +140,7 @@ class FakeBackend:
             self.closed_streams += 1
 
     async def draw_skeleton(
-        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float, caller: str
     ) -> Skeleton:
         assert pose.model == POSE.name
         self.poses.append((source, width, height))
@@ -148,7 +148,7 @@ class FakeBackend:
             raise self.pose_failure
         return Skeleton(picture=b"skeleton", width=width, height=height, people=self.people)
 
-    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
+    async def measure(self, picture: bytes, param: str, caller: str) -> tuple[int, int]:
         return measure(picture, param=param)
 
     async def check_links(self) -> None:
