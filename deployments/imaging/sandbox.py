@@ -168,7 +168,7 @@ class Sandbox:
 
 
 class _Killed(RuntimeError):
-    """A process was killed, and not by us."""
+    """Somebody else killed a process."""
 
 
 class _Worker:
@@ -179,7 +179,6 @@ class _Worker:
     """
 
     def __init__(self) -> None:
-        self._killed = False
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
             self._process = subprocess.Popen(
@@ -211,7 +210,9 @@ class _Worker:
             code = self._process.wait()
             if code > 0:  # Python's own way to fail; whatever else ends a process is a signal
                 raise RuntimeError("The process that decodes pictures failed.") from None
-            if code == -signal.SIGKILL and not self._killed:  # worker.py's limits end it by other signals
+            if (
+                code == -signal.SIGKILL
+            ):  # not by worker.py's limits, which end it otherwise; nobody listens after `kill`
                 raise _Killed("The process that decodes pictures was killed.") from None
             raise
 
@@ -219,7 +220,6 @@ class _Worker:
         return self._process.poll() is None
 
     def kill(self) -> None:
-        self._killed = True
         self._process.kill()
 
     def wait(self) -> None:

@@ -267,6 +267,20 @@ class TestConcurrency:
         toy.gate.set()
         assert len(await asyncio.gather(*calls)) == 3
 
+    async def test_whoever_sends_much_waits_for_it_and_nobody_else(
+        self, make: Callable[..., PoseEstimator], toy: Toy
+    ) -> None:
+        estimator = make(threads=1)
+        toy.gate.clear()
+        many = [asyncio.create_task(estimator.draw(PoseSource(photo=PHOTO), 64, 64, "otter")) for _ in range(4)]
+        assert await asyncio.to_thread(toy.entered.acquire, timeout=SECONDS)
+        other = encoded(Image.new("RGB", (32, 32)))
+        honest = asyncio.create_task(estimator.draw(PoseSource(photo=other), 64, 64, "beaver"))
+        await asyncio.sleep(0)
+        toy.gate.set()
+        await asyncio.gather(*many, honest)
+        assert [picture.width for picture in toy.seen] == [64, 64, 32, 64, 64]
+
     async def test_who_has_gone_is_not_worked_for(self, make: Callable[..., PoseEstimator], toy: Toy) -> None:
         estimator = make(threads=1)
         toy.gate.clear()
