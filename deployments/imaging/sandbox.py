@@ -69,7 +69,10 @@ _Fits = Callable[[_Answer], bool]  # whether it is one to the question that was 
 
 
 class Sandbox:
-    """Processes that start when they are needed. Every method raises an EaselError; cancelling it kills its process."""
+    """Processes that start when they are needed. Cancelling a method kills its process.
+
+    Each raises an EaselError, and RuntimeError when processes fail or are killed whatever the picture.
+    """
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
@@ -210,9 +213,7 @@ class _Worker:
             code = self._process.wait()
             if code > 0:  # Python's own way to fail; whatever else ends a process is a signal
                 raise RuntimeError("The process that decodes pictures failed.") from None
-            if (
-                code == -signal.SIGKILL
-            ):  # not by worker.py's limits, which end it otherwise; nobody listens after `kill`
+            if code == -signal.SIGKILL:  # worker.py's limits send none, and after `kill` nobody listens to this
                 raise _Killed("The process that decodes pictures was killed.") from None
             raise
 
