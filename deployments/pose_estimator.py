@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import numpy as np
 from PIL import Image
 from ray import serve
@@ -24,6 +23,7 @@ from ray.serve import Application
 from config.schema import PoseEstimatorConfig
 from deployments.errors import InvalidRequest, ModelUnavailable
 from deployments.imaging.encode import encode
+from deployments.imaging.places import Places
 from deployments.imaging.sandbox import Sandbox
 from deployments.logs import join_serves_log, nothing_but_own_errors
 from deployments.pose.detector import DetectorUnavailable, PoseDetector, load_detector
@@ -52,14 +52,14 @@ class PoseEstimator:
         except DetectorUnavailable:  # skeletons and joints need none, and no other model should be away for it
             logger.exception("There is no pose detector: photos will be refused")
         self._sandbox = Sandbox()
-        self._turns = anyio.CapacityLimiter(config.threads)
+        self._places = Places(config.threads)
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="pose")
 
-    async def draw(self, source: PoseSource, width: int, height: int) -> Skeleton:
+    async def draw(self, source: PoseSource, width: int, height: int, caller: str) -> Skeleton:
         """The skeleton, of width × height pixels. Raises InvalidRequest (`no_pose_found`), ImageRejected, TooLarge."""
-        async with self._turns:  # what waits is not decoded yet, which would take its memory
+        async with self._places.taken_by(caller):  # what waits is not decoded yet, which would take its memory
             with nothing_but_own_errors():
-                picture = await self._decoded(source)
+                picture = await self._decoded(source, caller)
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, self._draw, source, picture, width, height)
 
@@ -77,14 +77,14 @@ class PoseEstimator:
             if self._detector is not None:
                 self._detector.close()
 
-    async def _decoded(self, source: PoseSource) -> Image.Image | None:
+    async def _decoded(self, source: PoseSource, caller: str) -> Image.Image | None:
         """The picture that it holds, if any."""
         if source.drawing is not None:
-            return await self._sandbox.picture(source.drawing, "pose_image")
+            return await self._sandbox.picture(source.drawing, "pose_image", caller=caller)
         if source.photo is None:
             return None
         self._require_detector()
-        return await self._sandbox.picture(source.photo, "image")
+        return await self._sandbox.picture(source.photo, "image", caller=caller)
 
     def _draw(self, source: PoseSource, picture: Image.Image | None, width: int, height: int) -> Skeleton:
         with self._watched():
@@ -140,7 +140,7 @@ def build(args: dict[str, Any]) -> Application:
         PoseEstimator,
         name="PoseEstimator",
         ray_actor_options={"num_cpus": 1, "num_gpus": 0},
-        max_ongoing_requests=16,  # those in work and next in line
+        max_ongoing_requests=64,  # they wait here, by turns between callers; Serve's router knows no callers
         health_check_period_s=5,
         health_check_timeout_s=30,
         graceful_shutdown_timeout_s=60,

@@ -76,7 +76,13 @@ async def canvas_for(request: ImageRequest, family: Family, sandbox: Sandbox) ->
         return None
     traits = FAMILIES[family]
     canvas = await sandbox.canvas(
-        request.image, request.mask, request.mask_reads, request.width, request.height, traits.size_multiple
+        request.image,
+        request.mask,
+        request.mask_reads,
+        request.width,
+        request.height,
+        traits.size_multiple,
+        caller=request.standing.caller,
     )
     if canvas.mask is None and "image-to-image" not in traits.capabilities:
         raise InvalidRequest(

@@ -15,6 +15,7 @@ MaskReading = Literal["alpha", "white"]  # "alpha": transparent is repainted; wh
 Quality = Literal["smooth", "standard", "hd", "low", "medium", "high", "auto"]
 
 MAX_SEED = 2**32 - 1  # of those that callers may ask for and are told
+MAX_PIXELS = 4096 * 4096  # of an uploaded picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,11 +62,11 @@ class Backend(Protocol):
         """As `generate`, telling of every step before; closing it cancels the work."""
 
     async def draw_skeleton(
-        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float, caller: str
     ) -> Skeleton:
-        """The pose of `source`, drawn width × height."""
+        """The pose of `source`, drawn width × height, by turns between callers."""
 
-    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
+    async def measure(self, picture: bytes, param: str, caller: str) -> tuple[int, int]:
         """Width and height of an uploaded picture as it is seen; `ImageRejected` or `TooLarge` name `param`."""
 
     async def check_links(self) -> None:

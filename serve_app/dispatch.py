@@ -60,14 +60,14 @@ class Dispatcher:
         return await _by(request.standing.deadline, route.name, partial(_with_one_retry, attempt))
 
     async def draw_skeleton(
-        self, application: str, source: PoseSource, width: int, height: int, deadline: float
+        self, application: str, source: PoseSource, width: int, height: int, deadline: float, caller: str
     ) -> Skeleton:
         """The pose of `source`, drawn width × height by the pose estimator, by `deadline` (unix seconds)."""
 
         async def attempt() -> Skeleton:
             with self._told(application, POSE_ESTIMATOR):
                 handle = await self._handle(application)
-                skeleton: Skeleton = await answer_of(handle.draw.remote(source, width, height))
+                skeleton: Skeleton = await answer_of(handle.draw.remote(source, width, height, caller))
                 return skeleton
 
         return await _by(deadline, POSE_ESTIMATOR, partial(_with_one_retry, attempt))

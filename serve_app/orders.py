@@ -105,15 +105,15 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
     async with _permit(caller, order, backend, deadline) as spending:
         try:
             with anyio.fail_after(deadline - time.time()):
-                given_as, own_size = await _own_size(order, backend)
+                given_as, own_size = await _own_size(order, backend, caller)
                 if edited is not None and order.mask is not None:
-                    _check_mask_size(own_size, await backend.measure(order.mask, "mask"))
+                    _check_mask_size(own_size, await backend.measure(order.mask, "mask", caller.name))
         except TimeoutError:
             raise DeadlineExceeded("The pictures were not looked at in the time that is allowed.") from None
         width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
         skeleton = None
         if pose is not None and settings.pose is not None:
-            skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline)
+            skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline, caller.name)
         first = ImageRequest(
             request_id=identifier,
             model=route.name,
@@ -248,12 +248,12 @@ def _capability(route: ModelRoute, pose: PoseSource | None, image: bytes | None,
     return "inpainting" if mask is not None or can_only_repaint else "image-to-image"
 
 
-async def _own_size(order: Order, backend: Backend) -> tuple[str, tuple[int, int] | None]:
+async def _own_size(order: Order, backend: Backend, caller: Caller) -> tuple[str, tuple[int, int] | None]:
     """Of what was given to work from, and its field."""
     if order.pose is not None and order.pose.canvas is not None:
         return "keypoints", order.pose.canvas
     name, picture = ("image", order.image) if order.pose is None else ("pose_image", order.pose.drawing)
-    return name, None if picture is None else await backend.measure(picture, name)
+    return name, None if picture is None else await backend.measure(picture, name, caller.name)
 
 
 def _series(first: ImageRequest, count: int) -> list[ImageRequest]:

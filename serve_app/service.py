@@ -103,13 +103,13 @@ class Service:
                 yield event
 
     async def draw_skeleton(
-        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float, caller: str
     ) -> Skeleton:
         async with self._told_if_not_ready(pose.application):
-            return await self._dispatcher.draw_skeleton(pose.application, source, width, height, deadline)
+            return await self._dispatcher.draw_skeleton(pose.application, source, width, height, deadline, caller)
 
-    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
-        return await self._sandbox.measure(picture, param)
+    async def measure(self, picture: bytes, param: str, caller: str) -> tuple[int, int]:
+        return await self._sandbox.measure(picture, param, caller=caller)
 
     async def check_links(self) -> None:
         await self._keeper.check()

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from PIL import ExifTags, Image
 
 from deployments.errors import ImageRejected, TooLarge
+from deployments.types import MAX_PIXELS
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 4096 * 4096
 
 # By EXIF orientation: what makes the picture upright. Not ImageOps.exif_transpose: it also writes the EXIF data anew,
 # which fails on what many a camera writes.

@@ -639,7 +639,7 @@ async def test_who_leaves_while_a_picture_is_decoded_ends_that(
 ) -> None:
     began, ended = asyncio.Event(), asyncio.Event()
 
-    async def never_done(*_: object) -> None:
+    async def never_done(*_: object, **__: object) -> None:
         began.set()
         try:
             await asyncio.Event().wait()

@@ -41,6 +41,7 @@ pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
 SOMEBODY = Person(body=body(STANDING))
+CALLER = "otter"
 
 
 def encoded(picture: Image.Image, image_format: str = "PNG") -> bytes:
@@ -127,18 +128,20 @@ class TestWithoutADetector:
 
     async def test_photos_are_refused_for_now(self, estimator: PoseEstimator) -> None:
         with pytest.raises(ModelUnavailable) as refused:
-            await estimator.draw(PoseSource(photo=PHOTO), 64, 64)
+            await estimator.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)
         assert refused.value.code == "no_pose_detector"
         assert "libegl1" not in refused.value.message
 
     async def test_joints_and_drawings_need_none(self, estimator: PoseEstimator) -> None:
-        assert pixels((await estimator.draw(PoseSource(people=(SOMEBODY,)), 64, 64)).picture).any()
-        assert pixels((await estimator.draw(PoseSource(drawing=PHOTO), 64, 64)).picture).any()
+        assert pixels((await estimator.draw(PoseSource(people=(SOMEBODY,)), 64, 64, CALLER)).picture).any()
+        assert pixels((await estimator.draw(PoseSource(drawing=PHOTO), 64, 64, CALLER)).picture).any()
 
 
 async def test_limbs_are_as_wide_as_configured(make: Callable[..., PoseEstimator]) -> None:
     areas = [
-        (pixels((await make(limbs=limbs).draw(PoseSource(people=(SOMEBODY,)), 1024, 1024)).picture) > 0).any(-1).sum()
+        (pixels((await make(limbs=limbs).draw(PoseSource(people=(SOMEBODY,)), 1024, 1024, CALLER)).picture) > 0)
+        .any(-1)
+        .sum()
         for limbs in ("canonical", "wide")
     ]
     assert areas[1] > 2 * areas[0]
@@ -149,7 +152,7 @@ class TestPhoto:
     async def test_its_people_are_drawn_where_they_are(
         self, estimator: PoseEstimator, toy: Toy, size: tuple[int, int]
     ) -> None:
-        skeleton = await estimator.draw(PoseSource(photo=PHOTO), *size)
+        skeleton = await estimator.draw(PoseSource(photo=PHOTO), *size, CALLER)
         assert (skeleton.width, skeleton.height) == size
         assert toy.seen[0].size == (64, 48)
         assert np.array_equal(pixels(skeleton.picture), draw(skeleton.people, *size))
@@ -160,7 +163,7 @@ class TestPhoto:
         assert nose[1] * size[1] == pytest.approx(size[1] / 2 + (STANDING["nose"][1] - 0.5) * 48 * scale)
 
     async def test_the_detector_sees_rgb(self, estimator: PoseEstimator, toy: Toy) -> None:
-        await estimator.draw(PoseSource(photo=encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 100)))), 64, 64)
+        await estimator.draw(PoseSource(photo=encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 100)))), 64, 64, CALLER)
         assert (toy.seen[0].mode, toy.seen[0].getpixel((0, 0))) == ("RGB", (1, 2, 3))
 
     @pytest.mark.parametrize(
@@ -169,17 +172,17 @@ class TestPhoto:
     async def test_of_nobody_is_refused(self, estimator: PoseEstimator, toy: Toy, people: tuple[Person, ...]) -> None:
         toy.people = people
         with pytest.raises(InvalidRequest, match="no person was found") as refused:
-            await estimator.draw(PoseSource(photo=PHOTO), 64, 64)
+            await estimator.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)
         assert (refused.value.code, refused.value.param) == ("no_pose_found", "image")
 
     async def test_only_who_can_be_recognised_is_drawn(self, estimator: PoseEstimator, toy: Toy) -> None:
         toy.people = (Person(body=((0.5, 0.5), *[None] * 17)), SOMEBODY)
-        skeleton = await estimator.draw(PoseSource(photo=PHOTO), 64, 48)
+        skeleton = await estimator.draw(PoseSource(photo=PHOTO), 64, 48, CALLER)
         assert len(skeleton.people) == 1
 
     async def test_that_is_none_is_refused(self, estimator: PoseEstimator) -> None:
         with pytest.raises(ImageRejected) as refused:
-            await estimator.draw(PoseSource(photo=b"GIF89a"), 64, 64)
+            await estimator.draw(PoseSource(photo=b"GIF89a"), 64, 64, CALLER)
         assert refused.value.param == "image"
 
     async def test_that_breaks_the_detector_is_shown_nowhere(
@@ -191,7 +194,7 @@ class TestPhoto:
         error = ZeroDivisionError("a person")
         monkeypatch.setattr(toy, "detect", fail)
         with pytest.raises(GenerationFailed) as failed:
-            await estimator.draw(PoseSource(photo=PHOTO), 64, 64)
+            await estimator.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)
         assert "ZeroDivisionError" in caplog.text
         assert "a person" not in caplog.text + "".join(traceback.format_exception(failed.value))
 
@@ -199,14 +202,14 @@ class TestPhoto:
 class TestDrawing:
     async def test_of_that_size_comes_back_as_it_was(self, estimator: PoseEstimator, toy: Toy) -> None:
         drawing = draw([SOMEBODY], 200, 100)
-        skeleton = await estimator.draw(PoseSource(drawing=encoded(Image.fromarray(drawing))), 200, 100)
+        skeleton = await estimator.draw(PoseSource(drawing=encoded(Image.fromarray(drawing))), 200, 100, CALLER)
         assert np.array_equal(pixels(skeleton.picture), drawing)
         assert (skeleton.width, skeleton.height, skeleton.people) == (200, 100, ())
         assert toy.seen == []
 
     async def test_of_another_size_is_fitted(self, estimator: PoseEstimator) -> None:
         white = encoded(Image.new("RGB", (50, 50), "white"), "WEBP")
-        skeleton = await estimator.draw(PoseSource(drawing=white), 200, 100)
+        skeleton = await estimator.draw(PoseSource(drawing=white), 200, 100, CALLER)
         drawn = pixels(skeleton.picture)
         assert drawn.shape == (100, 200, 3)
         assert drawn[:, 50:150].min() == 255
@@ -215,7 +218,7 @@ class TestDrawing:
     @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
     async def test_nothing_but_its_pixels_is_kept(self, estimator: PoseEstimator, form: str) -> None:
         for size in ((32, 16), (64, 64)):
-            skeleton = await estimator.draw(PoseSource(drawing=corpus.told(form)), *size)
+            skeleton = await estimator.draw(PoseSource(drawing=corpus.told(form)), *size, CALLER)
             assert corpus.CANARY not in skeleton.picture
             with Image.open(io.BytesIO(skeleton.picture)) as picture:
                 picture.load()
@@ -226,24 +229,24 @@ class TestDrawing:
         self, estimator: PoseEstimator, bytes_: bytes, error: type[EaselError]
     ) -> None:
         with pytest.raises(error) as refused:
-            await estimator.draw(PoseSource(drawing=bytes_), 64, 64)
+            await estimator.draw(PoseSource(drawing=bytes_), 64, 64, CALLER)
         assert refused.value.param == "pose_image"
 
     async def test_that_is_too_large_is_refused(self, estimator: PoseEstimator) -> None:
         with pytest.raises(TooLarge) as refused:
-            await estimator.draw(PoseSource(drawing=encoded(Image.new("1", (4096, 4097)))), 64, 64)
+            await estimator.draw(PoseSource(drawing=encoded(Image.new("1", (4096, 4097)))), 64, 64, CALLER)
         assert refused.value.param == "pose_image"
 
 
 class TestPeople:
     async def test_they_are_drawn_as_they_are(self, estimator: PoseEstimator, toy: Toy) -> None:
         people = (SOMEBODY, Person(body=body(RIGHT_ARM_UP), left_hand=((0.5, 0.5),) * 21))
-        skeleton = await estimator.draw(PoseSource(people=people), 300, 200)
+        skeleton = await estimator.draw(PoseSource(people=people), 300, 200, CALLER)
         assert np.array_equal(pixels(skeleton.picture), draw(people, 300, 200))
         assert toy.seen == []
 
     async def test_they_are_fitted_from_their_canvas(self, estimator: PoseEstimator) -> None:
-        skeleton = await estimator.draw(PoseSource(people=(SOMEBODY,), canvas=(100, 100)), 400, 200)
+        skeleton = await estimator.draw(PoseSource(people=(SOMEBODY,), canvas=(100, 100)), 400, 200, CALLER)
         nose = skeleton.people[0].body[0]
         assert nose == pytest.approx((0.5, STANDING["nose"][1]))
         elbow = skeleton.people[0].body[3]
@@ -256,7 +259,7 @@ class TestConcurrency:
     ) -> None:
         estimator = make(threads=2)
         toy.gate.clear()
-        calls = [asyncio.create_task(estimator.draw(PoseSource(photo=PHOTO), 64, 64)) for _ in range(3)]
+        calls = [asyncio.create_task(estimator.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)) for _ in range(3)]
         for _ in range(2):
             assert await asyncio.to_thread(toy.entered.acquire, timeout=SECONDS)
         await asyncio.sleep(0)
@@ -264,17 +267,33 @@ class TestConcurrency:
         toy.gate.set()
         assert len(await asyncio.gather(*calls)) == 3
 
+    async def test_whoever_sends_much_waits_for_it_and_nobody_else(
+        self, make: Callable[..., PoseEstimator], toy: Toy
+    ) -> None:
+        estimator = make(threads=1)
+        toy.gate.clear()
+        many = [asyncio.create_task(estimator.draw(PoseSource(photo=PHOTO), 64, 64, "otter")) for _ in range(4)]
+        assert await asyncio.to_thread(toy.entered.acquire, timeout=SECONDS)
+        other = encoded(Image.new("RGB", (32, 32)))
+        honest = asyncio.create_task(estimator.draw(PoseSource(photo=other), 64, 64, "beaver"))
+        await asyncio.sleep(0)
+        toy.gate.set()
+        await asyncio.gather(*many, honest)
+        assert [picture.width for picture in toy.seen] == [64, 64, 32, 64, 64]
+
     async def test_who_has_gone_is_not_worked_for(self, make: Callable[..., PoseEstimator], toy: Toy) -> None:
         estimator = make(threads=1)
         toy.gate.clear()
-        working, waiting = (asyncio.create_task(estimator.draw(PoseSource(photo=PHOTO), 64, 64)) for _ in range(2))
+        working, waiting = (
+            asyncio.create_task(estimator.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)) for _ in range(2)
+        )
         assert await asyncio.to_thread(toy.entered.acquire, timeout=SECONDS)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         toy.gate.set()
         await working
-        await estimator.draw(PoseSource(photo=PHOTO), 64, 64)
+        await estimator.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)
         assert len(toy.seen) == 2
 
 
@@ -285,7 +304,9 @@ class TestHealth:
     async def test_a_picture_that_hangs(self, make: Callable[..., PoseEstimator], toy: Toy) -> None:
         estimator, patient = make(watchdog_seconds=1e-6), make(watchdog_seconds=SECONDS)
         toy.gate.clear()
-        calls = [asyncio.create_task(each.draw(PoseSource(photo=PHOTO), 64, 64)) for each in (estimator, patient)]
+        calls = [
+            asyncio.create_task(each.draw(PoseSource(photo=PHOTO), 64, 64, CALLER)) for each in (estimator, patient)
+        ]
         for _ in calls:
             assert await asyncio.to_thread(toy.entered.acquire, timeout=SECONDS)
         with pytest.raises(RuntimeError, match="has been worked on for"):
@@ -298,7 +319,7 @@ class TestHealth:
     async def test_a_picture_that_fails_is_done(self, make: Callable[..., PoseEstimator]) -> None:
         estimator = make(watchdog_seconds=1e-6)
         with pytest.raises(ImageRejected):
-            await estimator.draw(PoseSource(photo=b""), 64, 64)
+            await estimator.draw(PoseSource(photo=b""), 64, 64, CALLER)
         await estimator.check_health()
 
 

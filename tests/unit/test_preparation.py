@@ -17,7 +17,7 @@ from PIL import Image
 
 from config.schema import Family, ModelSettings, Preset, Presets
 from deployments.errors import DeadlineExceeded, ImageRejected, InvalidRequest
-from deployments.imaging.canvas import REPAINT
+from deployments.imaging.canvas import REPAINT, Canvas
 from deployments.imaging.sandbox import Sandbox
 from deployments.models.registry import FAMILIES
 from deployments.preparation import Preparation, canvas_for, expected_workload, identity, prepare, warm_up_inputs
@@ -140,6 +140,17 @@ def test_nothing_but_pixels_of_a_picture_leaves(given: str, wanted: str, has_mas
 
 def test_previews_are_told_to_the_model() -> None:
     assert prepared(partial_images=3).inputs.previews == 3
+
+
+def test_pictures_are_decoded_in_the_name_of_their_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def canvas(*_: object, caller: str) -> Canvas:
+        callers.append(caller)
+        return Canvas(Image.new("RGB", (32, 16)), None, 32, 16)
+
+    callers: list[str] = []
+    monkeypatch.setattr(SANDBOX, "canvas", canvas)
+    prepared(image=png(), standing=Standing(deadline=time.time() + 30, caller="otter"))
+    assert callers == ["otter"]
 
 
 def test_nothing_is_decoded_after_the_deadline() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +26,10 @@ def _compute_forever(_: str) -> None:
 
 def _crash(_: str) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _be_killed(_: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _leave(_: str) -> None:
@@ -58,6 +64,7 @@ MISDEEDS = {
     "hang": _hang,
     "compute": _compute_forever,
     "crash": _crash,
+    "be killed": _be_killed,
     "leave": _leave,
     "eat": _eat_memory,
     "try": _try,
@@ -66,19 +73,29 @@ MISDEEDS = {
 
 
 def _misbehave(data: bytes, *, param: str) -> Answer:
-    misdeed, _, argument = data.decode(errors="replace").partition(" ")
+    misdeed, _, argument = data.decode(errors="replace").partition(": ")
     if misdeed in MISDEEDS:
         MISDEEDS[misdeed](argument)
         return (1, 1), []
     if misdeed == "who":
-        return (os.getpid(), 0), []
+        return (os.getpid(), 1), []
     if misdeed == "knows":
-        return (int(argument in os.environ), int(argument in sys.modules)), []
+        return (1 + (argument in os.environ), 1 + (argument in sys.modules)), []
+    if misdeed == "say":
+        return _say(argument.encode())
     return decent_measure(data, param=param)
 
 
+def _say(messages: bytes, **_: object) -> Answer:
+    """Answers with these messages, a list in JSON, in place of true ones, and stays."""
+    for message in json.loads(messages):
+        os.write(0, struct.pack("!i", len(message)) + message.encode())
+    signal.pause()
+    raise AssertionError
+
+
 decent_measure = worker.ANSWERS["measure"]
-worker.ANSWERS["measure"] = _misbehave
+worker.ANSWERS.update(measure=_misbehave, picture=_say, canvas=_say)
 worker.PROCESSOR_SECONDS = 1
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ class FakeBackend:
         self.refused_permit: Exception | None = None
         self.charged: list[float] = []  # seconds, of each permit that was given back
         self.poses: list[tuple[PoseSource, int, int]] = []
+        self.asked_for: list[str] = []  # the caller of each picture measured and skeleton drawn
         self.people: tuple[Person, ...] = (Person(body=((0.5, 0.25), *[None] * 17)),)
         self.closed_streams = 0
         self.failure: Exception | None = None
@@ -142,15 +143,17 @@ class FakeBackend:
             self.closed_streams += 1
 
     async def draw_skeleton(
-        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float
+        self, pose: PoseRoute, source: PoseSource, width: int, height: int, deadline: float, caller: str
     ) -> Skeleton:
         assert pose.model == POSE.name
         self.poses.append((source, width, height))
+        self.asked_for.append(caller)
         if self.pose_failure:
             raise self.pose_failure
         return Skeleton(picture=b"skeleton", width=width, height=height, people=self.people)
 
-    async def measure(self, picture: bytes, param: str) -> tuple[int, int]:
+    async def measure(self, picture: bytes, param: str, caller: str) -> tuple[int, int]:
+        self.asked_for.append(caller)
         return measure(picture, param=param)
 
     async def check_links(self) -> None:

@@ -534,12 +534,12 @@ class TestSkeleton:
     SKELETON = Skeleton(picture=b"skeleton", width=64, height=32)
 
     async def drawn(self, dispatcher: Dispatcher, seconds: float = SECONDS) -> Skeleton:
-        return await dispatcher.draw_skeleton("pose", self.SOURCE, 64, 32, time.time() + seconds)
+        return await dispatcher.draw_skeleton("pose", self.SOURCE, 64, 32, time.time() + seconds, "otter")
 
     async def test_is_drawn_by_the_application(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
         cluster.outcomes = [self.SKELETON]
         assert await self.drawn(dispatcher) is self.SKELETON
-        assert (cluster.searches, cluster.requests) == (["pose"], [(self.SOURCE, 64, 32)])
+        assert (cluster.searches, cluster.requests) == (["pose"], [(self.SOURCE, 64, 32, "otter")])
 
     async def test_is_drawn_again_once(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
         cluster.outcomes = [ActorDiedError(), self.SKELETON, ActorDiedError(), ActorDiedError()]

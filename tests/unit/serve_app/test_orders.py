@@ -69,6 +69,14 @@ async def test_the_pictures_of_an_order_are_known_as_such(backend: FakeBackend) 
     assert ours.requests[0].standing.order not in ("", theirs.requests[0].standing.order)
 
 
+@pytest.mark.parametrize("changed", [{"image": photo(), "mask": photo()}, {"pose": DRAWING}])
+async def test_pictures_are_looked_at_in_the_name_of_their_caller(
+    changed: dict[str, Any], backend: FakeBackend
+) -> None:
+    await accept(order(**changed), backend, "r", CALLER)
+    assert backend.asked_for == ["theirs"] * 2
+
+
 async def test_everything_asked_for_is_in_the_request(backend: FakeBackend) -> None:
     asked = {
         "negative_prompt": "fog",

@@ -166,7 +166,7 @@ async def stream(service: Service) -> object:
 async def draw_skeleton(service: Service) -> object:
     pose = service.settings().pose
     assert pose is not None
-    return await service.draw_skeleton(pose, SOURCE, 64, 32, 5.0)
+    return await service.draw_skeleton(pose, SOURCE, 64, 32, 5.0, "otter")
 
 
 @dataclass
@@ -404,7 +404,7 @@ class TestDispatch:
         monkeypatch.setattr(service._dispatcher, "draw_skeleton", dispatch)
         service.configure(POSED)
         assert await generate(service) == (service.settings().models[0], REQUEST)
-        assert await draw_skeleton(service) == ("skeletons", SOURCE, 64, 32, 5.0)
+        assert await draw_skeleton(service) == ("skeletons", SOURCE, 64, 32, 5.0, "otter")
 
     async def test_of_streams_which_are_closed_with_it(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
         closed = []
@@ -427,8 +427,8 @@ class TestDispatch:
 
 async def test_pictures_are_measured_in_another_process(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("must not be parsed here"))
-    assert await service.measure(photo(9, 5), "image") == (9, 5)
+    assert await service.measure(photo(9, 5), "image", "otter") == (9, 5)
     with pytest.raises(ImageRejected) as refused:
-        await service.measure(b"no picture", "pose_image")
+        await service.measure(b"no picture", "pose_image", "otter")
     assert refused.value.param == "pose_image"
     service._sandbox.close()
