@@ -21,6 +21,9 @@ DESCRIPTION = """Images from text, over the API that OpenAI's clients speak.
 Every error is `{"error": {"message", "type", "param", "code"}}`, below `/api/v1` with `status` and `message` beside it.
 Every answer carries `x-request-id`: the caller's own if it sent one, else a new one."""
 
+# fastapi_swagger's own, but that a key which was typed there goes with the page and does not stay in the browser.
+SWAGGER_UI = {"persistAuthorization": False, "tryItOutEnabled": True, "filter": True, "displayRequestDuration": True}
+
 
 class Health(BaseModel):
     """The process is up."""
@@ -69,7 +72,7 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    patch_fastapi(app)  # also sends GET / there
+    patch_fastapi(app, swagger_ui_parameters=SWAGGER_UI)  # also sends GET / there
     errors.install(app)
     guarded = [dialect.create_router(backend) for dialect in (block_entropy, openai, nebula, automatic1111)]
     guarded += [models.create_router(backend, prefix) for prefix in ("/v1", "/openai/v1")]

@@ -9,7 +9,6 @@ import base64
 import binascii
 import string
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -17,6 +16,12 @@ from pydantic_core import PydanticCustomError
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _LONGEST_SCHEME = 32
 _WHITESPACE = string.whitespace.encode()
+# The escapes that base64 can need, in either case.
+_ESCAPES = {
+    escape: character.encode()
+    for character in "+/=\r\n "
+    for escape in {b"%%%02X" % ord(character), b"%%%02x" % ord(character)}
+}
 
 
 def _picture_bytes(value: object) -> bytes:
@@ -40,13 +45,23 @@ def _picture_bytes(value: object) -> bytes:
     head, comma, data = value.partition(",") if is_data_url else ("", "", value)
     if is_data_url and not (comma and head.lower().endswith(";base64")):
         raise PydanticCustomError("picture", "must be a data URL with base64, as data:image/png;base64,iVBORw…")
-    if is_data_url and "%" in data:
-        data = unquote(data)
     try:
-        text = data.encode("ascii").translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
+        text = _without_escapes(data.encode("ascii")) if is_data_url else data.encode("ascii")
+        text = text.translate(_URL_SAFE, _WHITESPACE).rstrip(b"=")
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):  # ValueError: it is not ASCII
         raise PydanticCustomError("picture", "must be base64 or a data URL with base64") from None
+
+
+def _without_escapes(text: bytes) -> bytes:
+    """Any escape that base64 does not need stays, and is no base64.
+
+    Not urllib's `unquote`, which takes 180 times the memory of a text of percent signs, and half a second for 1 MiB.
+    """
+    if 0 < text.count(b"%") <= len(text) // 3:  # more cannot be escapes, and need no search for each
+        for escape, character in _ESCAPES.items():
+            text = text.replace(escape, character)
+    return text
 
 
 def to_base64(picture: bytes) -> str:

@@ -1,48 +1,41 @@
 """Reads and documents request bodies: JSON, or a form with files that says the same.
 
-Not FastAPI's own way, which takes either JSON or a form for a route, and Python's dialect of JSON with it. Invariant:
-what a form says of a file's name and type is not looked at.
+Not FastAPI's own way, which takes either JSON or a form for a route, and Python's dialect of JSON with it.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
 from typing import Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
 from pydantic import BaseModel, ValidationError
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.datastructures import UploadFile
 
 from deployments.errors import BodyCompressed, InvalidRequest
-from serve_app.dialects.fields import MAX_FIELDS, WireModel
+from serve_app.dialects.fields import WireModel
+from serve_app.dialects.forms import read_form
 from serve_app.dialects.json_text import parse_json
 from serve_app.dialects.picture_data import SCHEMA as PICTURE_SCHEMA
 from serve_app.errors import BODY_EXPECTED
 
 Body = TypeVar("Body", bound=WireModel)
 
-MAX_FILES = 20
-_LIST_SUFFIX = re.compile(r"\[\d*\]$")  # image[], as OpenAI's SDKs write it, and image[0], as others do
-MAX_TEXT_BYTES = 2**31  # of a field: a picture may be base64, and the whole body has a limit of its own
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+FORM = "multipart/form-data"
+BODY_OR_FORM_EXPECTED = f"{BODY_EXPECTED} Or it may be a form, sent as `{FORM}`."
 
 
 async def read_json(request: Request, body_class: type[Body]) -> Body:
     """The body of a request that comes as JSON. Raises InvalidRequest and RequestValidationError."""
-    return _validated(await _json(request), body_class)
+    return _validated(await _json(request, BODY_EXPECTED), body_class)
 
 
 async def read_form_or_json(request: Request, body_class: type[Body]) -> Body:
     """The body of a request that may also come as a form. Raises InvalidRequest and RequestValidationError."""
-    if _media_type(request) in FORMS:
+    if _media_type(request) == FORM:
         _require_plain(request)
-        return _validated_form(await _form(request), body_class)
-    return await read_json(request, body_class)
+        return _validated_form(await read_form(request), body_class)
+    return _validated(await _json(request, BODY_OR_FORM_EXPECTED), body_class)
 
 
 def documented_body(body_class: type[WireModel], *, form: bool) -> dict[str, Any]:
@@ -52,7 +45,7 @@ def documented_body(body_class: type[WireModel], *, form: bool) -> dict[str, Any
         schema = body_class.model_json_schema()
         del schema["$defs"]  # of what is JSON in a text
         fields = {name: _as_form_field(field) for name, field in schema["properties"].items() if name != "images"}
-        content["multipart/form-data"] = {"schema": {**schema, "properties": fields}}
+        content[FORM] = {"schema": {**schema, "properties": fields}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -97,10 +90,11 @@ def _require_plain(request: Request) -> None:
         raise BodyCompressed("The body must be sent as it is, without `content-encoding`.")
 
 
-async def _json(request: Request) -> Any:
+async def _json(request: Request, expected: str) -> Any:
+    """`expected` is what a body of another kind is told."""
     media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise InvalidRequest(BODY_EXPECTED, code="invalid_body")
+        raise InvalidRequest(expected, code="invalid_body")
     _require_plain(request)
     try:
         text = (await request.body()).decode()
@@ -115,34 +109,6 @@ async def _json(request: Request) -> Any:
         raise InvalidRequest(
             "The body is nested too deeply, or holds too many values or too long a number.", code="invalid_json"
         ) from None
-
-
-async def _form(request: Request) -> dict[str, Any]:
-    """Text and bytes by name; a list where a name comes several times."""
-    _, options = parse_options_header(request.headers["content-type"])
-    boundary = options.get(b"boundary")
-    if boundary is not None and not _is_whole(await request.body(), boundary):
-        raise InvalidRequest("The body is a form that is cut off.", code="invalid_body")
-    values: dict[str, list[str | bytes]] = defaultdict(list)
-    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES) as form:
-        for name, value in form.multi_items():
-            content, file_name = (await value.read(), value.filename) if isinstance(value, UploadFile) else (value, "")
-            if content or file_name:  # empty and nameless is what a browser sends for a field left blank
-                values[_LIST_SUFFIX.sub("", name)].append(content)
-    return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
-
-
-def _is_whole(form: bytes, boundary: bytes) -> bool:
-    """Whether the parser comes to the end of the form, or to a mistake, which Starlette tells of.
-
-    Starlette takes a form whose last part does not end, and leaves that part out.
-    """
-    ended: list[bool] = []
-    try:
-        MultipartParser(boundary, {"on_end": lambda: ended.append(True)}).write(form)
-    except FormParserError:
-        return True
-    return bool(ended)
 
 
 def _validated_form(values: dict[str, Any], body_class: type[Body]) -> Body:

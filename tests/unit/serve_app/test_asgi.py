@@ -50,6 +50,12 @@ async def test_root_leads_to_the_documentation(client: httpx.AsyncClient) -> Non
     assert "Easel" in documentation.text
 
 
+async def test_documentation_keeps_no_key_in_the_browser(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    assert '"persistAuthorization": false' in page
+    assert all(f'"{name}": true' in page for name in ("tryItOutEnabled", "filter", "displayRequestDuration"))
+
+
 async def test_route_of_the_pictures_is_served(backend: FakeBackend) -> None:
     @backend.images_router.get("/images/{name}")
     async def picture(name: str) -> str:

@@ -47,6 +47,8 @@ SPELLINGS: dict[str, Callable[[str], Any]] = {
     "URL-safe": lambda text: text.replace("+", "-").replace("/", "_"),
     "a data URL": lambda text: f"data:image/png;base64,{text}",
     "quoted": lambda text: f"Data:;Base64,{quote(text, safe='')}",
+    "quoted in lower case": lambda text: f"data:;base64,{text.replace('+', '%2b').replace('/', '%2f')}%0a",
+    "quoted in lines": lambda text: "data:;base64," + quote("\r\n ".join(textwrap.wrap(text, 7)), safe=""),
     "wrapped": lambda text: {"image_url": f"data:image/webp;base64,{text}"},
     "in a list": lambda text: [text],
 }
@@ -136,6 +138,22 @@ def test_anything_else_is_bytes_or_refused(value: object) -> None:
         ("iVBOR", "must be base64"),
         ("iVB=ORw=", "must be base64"),
         ("ｉVBO", "must be base64"),
+        ("iVBO%2B%2B%2B%2B", "must be base64"),
+        *[
+            (f"data:image/png;base64,{data}", "must be base64")
+            for data in (
+                "%69VBO",
+                "iVB%4F",
+                "%252B%252B",
+                "%%202BBO",
+                "iVBO%",
+                "iVBO%2",
+                "iVBO%2G",
+                "%%%",
+                "iVBO%C3%BC",
+                "ü",
+            )
+        ],
         ("\ud800", "must be base64"),
     ],
 )
