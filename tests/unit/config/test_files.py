@@ -398,7 +398,7 @@ def test_host_and_port_are_those_of_serve_where_the_file_has_none(
     ],
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
-    assert ServeFile(host=host, port=81, small_models=(), uses_mediapipe=False, needs_key=False).url == url
+    assert ServeFile(host=host, port=81, models=(), poses=(), needs_key=False).url == url
 
 
 def test_a_small_controlnet_is_found_too(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:
