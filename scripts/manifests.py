@@ -1,10 +1,10 @@
-"""Writes into the Kubernetes manifests what Serve is to run: a config file, as `serve-changes.yaml` of an overlay has it.
+"""Writes into the Kubernetes manifests what Serve runs: a config file with the changes of an overlay.
 
     python scripts/manifests.py [--check]
 
-With --check nothing is written, and a manifest that is not as it would be written is an error. Mappings of the changes
-are merged into those of the config file, and lists of what has a `name` by that name; all else takes the place of what
-is there.
+With --check nothing is written, and a manifest that is not as it would be written is an error. Mappings in
+`serve-changes.yaml` are merged into those of the config file, and lists of what has a `name` by that name; all else
+takes the place of what is there.
 """
 
 from __future__ import annotations
