@@ -18,6 +18,7 @@ Manifest = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ["kind", "production"]
+GROUPS = {"kind": {"head", "cpu"}, "production": {"head", "cpu", "sdxl", "flux"}}
 LEAST_KUSTOMIZE = 5
 
 
@@ -69,6 +70,17 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     for manifest in manifests:
         if "template" in manifest["spec"] if "spec" in manifest else False:
             yield manifest["metadata"]["name"], manifest["spec"]["template"]
+
+
+def containers(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The first container of each pod, by whose it is; none of ours has a second one."""
+    found = {name: template["spec"]["containers"] for name, template in pods(manifests)}
+    assert all(len(each) == 1 for each in found.values())
+    return {name: each[0] for name, each in found.items()}
+
+
+def variables(container: Manifest) -> dict[str, Any]:
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container.get("env", [])}
 
 
 @functools.cache

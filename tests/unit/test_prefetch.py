@@ -47,12 +47,12 @@ class Hub:
         if kind != "api":  # /owner/name/resolve/commit/path
             repository, file = f"{kind}/{rest[0]}", "/".join(rest[3:])
             return self._file(repository, file)
-        repository = "/".join(rest[1:3])  # /api/models/owner/name/tree|revision/commit
+        repository = "/".join(rest[1:3])  # /api/models/owner/name, and maybe /tree/commit or /revision/commit
         folder = self.folder / repository
         files = {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
         tree = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in files.items()]
         about = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
-        return 200, {}, json.dumps(tree if rest[3] == "tree" else about).encode()
+        return 200, {}, json.dumps(tree if rest[3:4] == ["tree"] else about).encode()
 
     def _file(self, repository: str, name: str) -> tuple[int, dict[str, str], bytes]:
         file = self.folder / repository / name
