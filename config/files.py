@@ -26,9 +26,21 @@ class ServeFile:
 
     host: str
     port: int
-    small_models: tuple[str, ...]  # those it names as `small:<name>`
-    uses_mediapipe: bool  # for poses
+    models: tuple[ModelConfig, ...]
+    poses: tuple[PoseEstimatorConfig, ...]
     needs_key: bool  # of whoever asks for a picture
+
+    @property
+    def small_models(self) -> tuple[str, ...]:
+        """Those it names as `small:<name>`."""
+        parts = [part for model in self.models for part in (model.weights, model.vae, model.controlnet)]
+        sources = dict.fromkeys(weights.source for weights in parts if weights)
+        return tuple(name.removeprefix("small:") for name in sources if name.startswith("small:"))
+
+    @property
+    def uses_mediapipe(self) -> bool:
+        """For poses."""
+        return any(pose.detector == "mediapipe" for pose in self.poses)
 
     @property
     def url(self) -> str:
@@ -43,18 +55,11 @@ def read_serve_file(path: Path) -> ServeFile:
         file = _File.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join(map(_mistake, error.errors()))) from error
-    models = [application.args for application in file.applications if isinstance(application, _ModelApplication)]
-    parts = [part for model in models for part in (model.weights, model.vae, model.controlnet)]
-    sources = [weights.source for weights in parts if weights]
     return ServeFile(
         host=file.http_options.host,
         port=file.http_options.port,
-        small_models=tuple(name.removeprefix("small:") for name in dict.fromkeys(sources) if name.startswith("small:")),
-        uses_mediapipe=any(
-            application.args.detector == "mediapipe"
-            for application in file.applications
-            if isinstance(application, _PoseApplication)
-        ),
+        models=tuple(each.args for each in file.applications if isinstance(each, _ModelApplication)),
+        poses=tuple(each.args for each in file.applications if isinstance(each, _PoseApplication)),
         needs_key=any(
             application.deployments[0].user_config.needs_key
             for application in file.applications

@@ -95,8 +95,8 @@ DEVICE_SECONDS = Metric(
     "easel_device_seconds_total",
     "counter",
     ("key",),
-    "seconds of the device, also for pictures that failed or were cancelled. `key` is the first 12 digits of the SHA-256 "
-    "of the key's name, `none` without one. Of requests that share a picture the first has them",
+    "seconds of the device, also for pictures that failed or were cancelled. `key` is the first 12 digits of the "
+    "SHA-256 of the key's name, `none` without one. Of requests that share a picture the first has them",
 )
 DEVICE_MEMORY_BYTES = Metric(
     "easel_device_memory_bytes",

@@ -14,7 +14,7 @@ import onnxruntime
 from rtmlib import YOLOX, RTMPose
 
 from deployments.pose.detector import DetectorUnavailable, from_coco17
-from deployments.pose.weights import weights_file
+from deployments.pose.weights import WEIGHTS_FILES, weights_file
 from deployments.types import Person, Point
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from config.schema import PoseEstimatorConfig
 
-_PEOPLE_FILE, _JOINTS_FILE = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 _PERSON_CLASS = 0  # of COCO's 80
 _BODY, _LEFT_HAND, _RIGHT_HAND = slice(0, 17), slice(91, 112), slice(112, 133)  # of COCO-WholeBody's 133 joints
 _LEAST_SCORE = 0.3  # of people and of joints, as DWPose has it
@@ -36,8 +35,9 @@ class DWPoseDetector:
     def __init__(self, config: PoseEstimatorConfig) -> None:
         assert config.weights is not None  # the schema sees to it
         self._max_people = config.max_people
-        self._people = _People(_session(weights_file(config.weights, _PEOPLE_FILE), config.threads))
-        self._joints = _Joints(_session(weights_file(config.weights, _JOINTS_FILE), config.threads))
+        people, joints = WEIGHTS_FILES["dwpose"]
+        self._people = _People(_session(weights_file(config.weights, people), config.threads))
+        self._joints = _Joints(_session(weights_file(config.weights, joints), config.threads))
 
     def detect(self, picture: Image.Image) -> tuple[Person, ...]:
         pixels = np.asarray(picture)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from deployments.pose.detector import DetectorUnavailable
-from deployments.pose.weights import weights_file
+from deployments.pose.weights import WEIGHTS_FILES, weights_file
 from deployments.types import Person, Point
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class OpenPoseDetector:
         logger.warning("The detector 'openpose', its code and its weights, is licensed for non-commercial use only")
         torch.set_num_threads(config.threads)
         self._max_people = config.max_people
-        body, hand = (weights_file(config.weights, f"{part}_pose_model.pth") for part in ("body", "hand"))
+        body, hand = (weights_file(config.weights, name) for name in WEIGHTS_FILES["openpose"])
         for file in (body, hand):
             _require_nothing_but_weights(file)
         self._openpose = OpenposeDetector(Body(body), Hand(hand))

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from huggingface_hub import hf_hub_download
 
-from config.schema import Weights
+from config.schema import DetectorName, Weights
 from deployments.pose.detector import DetectorUnavailable
+
+WEIGHTS_FILES: dict[DetectorName, tuple[str, str]] = {  # of each detector that has some: people, then their parts
+    "dwpose": ("yolox_l.onnx", "dw-ll_ucoco_384.onnx"),
+    "openpose": ("body_pose_model.pth", "hand_pose_model.pth"),
+}
 
 
 def weights_file(weights: Weights, name: str) -> Path:

@@ -6,21 +6,21 @@ import contextlib
 import copy
 import pkgutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
 from config.files import Autoscaling, Logging, ServeFile, read_serve_file
 from config.mistakes import ConfigError
 from deployments.autoscaling import backlog_policy
+from tests.unknown_keys import unknown_keys
 
 FOLDER = Path(__file__).parents[3] / "config"
 SHIPPED = [FOLDER / "local.yaml", FOLDER / "serve.yaml"]
@@ -86,26 +86,6 @@ def read(tmp_path: Path) -> Callable[[object], ServeFile]:
         return read_serve_file(path)
 
     return write_and_read
-
-
-def unknown_keys(model: type[BaseModel], values: Any, path: str = "") -> Iterator[str]:
-    """The keys in `values` that `model`, which lets them pass, does not know; with those of the models inside it."""
-    for key, value in values.items():
-        names = {name for name, field in model.model_fields.items() for name in (name, field.alias)}
-        if key not in names:
-            yield f"{path}{key}"
-            continue
-        for inner in _models_in(model.model_fields[key].annotation):
-            for index, part in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(part, Mapping):
-                    yield from unknown_keys(inner, part, f"{path}{key}[{index}].")
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -398,7 +378,7 @@ def test_host_and_port_are_those_of_serve_where_the_file_has_none(
     ],
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
-    assert ServeFile(host=host, port=81, small_models=(), uses_mediapipe=False, needs_key=False).url == url
+    assert ServeFile(host=host, port=81, models=(), poses=(), needs_key=False).url == url
 
 
 def test_a_small_controlnet_is_found_too(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:

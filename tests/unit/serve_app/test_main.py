@@ -76,9 +76,7 @@ def file(answers: list[Answer]) -> Iterator[ServeFile]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield ServeFile(
-            host="127.0.0.1", port=server.server_address[1], small_models=(), uses_mediapipe=False, needs_key=False
-        )
+        yield ServeFile(host="127.0.0.1", port=server.server_address[1], models=(), poses=(), needs_key=False)
         server.shutdown()
         thread.join()
 
@@ -240,9 +238,7 @@ class TestTelling:
     def test_waits_while_nobody_listens(self) -> None:
         with socket.socket() as bound:  # and not listening: nobody else gets the port
             bound.bind(("127.0.0.1", 0))
-            file = ServeFile(
-                host="127.0.0.1", port=bound.getsockname()[1], small_models=(), uses_mediapipe=False, needs_key=False
-            )
+            file = ServeFile(host="127.0.0.1", port=bound.getsockname()[1], models=(), poses=(), needs_key=False)
             assert command._readiness(file) == (0, {})
 
 
