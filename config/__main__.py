@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,21 +30,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--keys-elsewhere", action="store_true", help="the ingress's keys_file need not be on this machine"
     )
     options = parser.parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's, of keys that it will give up: they are no mistakes
+        return _check(options.file, options.against, keys_are_here=not options.keys_elsewhere)
+
+
+def _check(file: Path, against: Path | None, *, keys_are_here: bool) -> int:
     contents = []
-    for path in filter(None, (options.file, options.against)):
+    for path in filter(None, (file, against)):
         try:
             contents.append(read_yaml(path))
         except (OSError, ConfigError) as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 2
-    if mistakes := mistakes_in(contents[0], keys_are_here=not options.keys_elsewhere):
-        _say_wrong(options.file, mistakes)
+    if mistakes := mistakes_in(contents[0], keys_are_here=keys_are_here):
+        _say_wrong(file, mistakes)
         return 1
-    if options.against is None:
-        print(f"{options.file}: nothing is wrong")
+    if against is None:
+        print(f"{file}: nothing is wrong")
         return 0
     if mistakes := mistakes_in(contents[1], keys_are_here=False):
-        _say_wrong(options.against, mistakes)
+        _say_wrong(against, mistakes)
         return 2
     print("\n".join(changes(contents[1], contents[0])) or "nothing changes")
     return 0

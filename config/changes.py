@@ -64,11 +64,18 @@ OF_A_DEPLOYMENT = _rules(
     }
 )
 
-# What it means that replicas are replaced, by who builds them.
-_REPLACED = {
-    "serve_app.app:build": "the ingress restarts, one replica after another",
-    "deployments.diffusion:build": "its weights are loaded again",
-    "deployments.pose_estimator:build": "its weights are loaded again",
+# What it means that the replicas of an application, by who builds it, or of one deployment are replaced.
+_WEIGHTS = "its weights are loaded again"
+_INGRESS = "the ingress restarts, one replica after another"
+_COUNTS = "the counts of limits begin anew"
+_MEANING = {
+    "serve_app.app:build": f"{_INGRESS}, and {_COUNTS}",
+    "Ingress": _INGRESS,
+    "Quotas": _COUNTS,
+    "deployments.diffusion:build": _WEIGHTS,
+    "Diffusion": _WEIGHTS,
+    "deployments.pose_estimator:build": _WEIGHTS,
+    "PoseEstimator": _WEIGHTS,
 }
 
 
@@ -92,19 +99,20 @@ def changes(old: Any, new: Any) -> Iterator[str]:
 def _changes_of(old: ServeApplicationSchema, new: ServeApplicationSchema) -> Iterator[str]:
     before, after = (each.model_dump(exclude={"deployments"}) for each in (old, new))
     for path in _changed(before, after):
-        yield _line(new, f"{new.name}: {key_path(path)}", _effect(OF_AN_APPLICATION, path))
+        yield f"{new.name}: {key_path(path)}: {_described(_effect(OF_AN_APPLICATION, path), new)}"
     options_before, options_after = (
         {each.name: each.model_dump(exclude_unset=True) for each in application.deployments}
         for application in (old, new)
     )
     for name in dict.fromkeys([*options_before, *options_after]):
         for path in _changed(options_before.get(name, {"name": name}), options_after.get(name, {"name": name})):
-            yield _line(new, f"{new.name}: {name}.{key_path(path)}", _effect(OF_A_DEPLOYMENT, path))
+            yield f"{new.name}: {name}.{key_path(path)}: {_described(_effect(OF_A_DEPLOYMENT, path), new, name)}"
 
 
-def _line(application: ServeApplicationSchema, place: str, effect: Effect) -> str:
-    is_replaced = effect in (Effect.DEPLOYMENT, Effect.APPLICATION)
-    return f"{place}: {effect.value}" + (f": {_REPLACED[application.import_path]}" if is_replaced else "")
+def _described(effect: Effect, application: ServeApplicationSchema, deployment: str = "") -> str:
+    if effect is Effect.APPLICATION:
+        return f"{effect.value}: {_MEANING[application.import_path]}"
+    return f"{effect.value}: {_MEANING[deployment]}" if effect is Effect.DEPLOYMENT else effect.value
 
 
 def _changed(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -7,7 +7,6 @@ overlooks unknown keys.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -69,20 +68,16 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _refused_by_serve(content: Any) -> Iterator[tuple[Keys, str]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of keys that Ray will give up, which are no mistakes
-        try:
-            file = ServeDeploySchema.model_validate(copy.deepcopy(content))  # it writes into what it is given
-        except ValidationError as error:
-            yield from _told(error, content)
-        except (
-            Exception
-        ) as error:  # of a name that cannot be imported, or where it takes for granted what it checks later
-            yield (), str(error)
-        else:
-            for number, application in enumerate(file.applications):
-                for inner, message in _refused_when_built(application):
-                    yield ("applications", number, *inner), message
+    try:
+        file = ServeDeploySchema.model_validate(copy.deepcopy(content))  # it writes into what it is given
+    except ValidationError as error:
+        yield from _told(error, content)
+    except Exception as error:  # a name cannot be imported, or it takes for a mapping what is none
+        yield (), str(error)
+    else:
+        for number, application in enumerate(file.applications):
+            for inner, message in _refused_when_built(application):
+                yield ("applications", number, *inner), message
 
 
 def _refused_when_built(application: ServeApplicationSchema) -> Iterator[tuple[Keys, str]]:
@@ -106,7 +101,7 @@ def _refused_options(deployment: DeploymentSchema) -> Iterator[tuple[Keys, str]]
             yield from ((("autoscaling_config", *inner), message) for inner, message in numbers)
         else:
             yield from _told(error, options)
-    except Exception as error:  # of whatever kind
+    except Exception as error:  # of any kind, as above
         yield (), str(error)
 
 

@@ -1,7 +1,8 @@
 """Reads a Serve config file and checks the parts of it that are ours.
 
 Those are the `args` and `user_config` of each application, the autoscaling policy of the models, and the keys of what
-Ray would overlook or tell late. Ray checks the rest when it deploys. An error names the key path.
+Ray would overlook or tell late. Ray checks the rest when it deploys; config.check asks it before. An error names the
+key path.
 """
 
 from __future__ import annotations

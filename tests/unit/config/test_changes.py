@@ -17,7 +17,9 @@ from config.changes import OF_A_DEPLOYMENT, OF_AN_APPLICATION, OF_THE_FILE, Effe
 
 ROOT = Path(__file__).parents[3]
 
-WEIGHTS, INGRESS = "its weights are loaded again", "the ingress restarts, one replica after another"
+WEIGHTS = "its weights are loaded again"
+INGRESS = "the ingress restarts, one replica after another, and the counts of limits begin anew"
+COUNTS = "the counts of limits begin anew"
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def application(**options: Any) -> dict[str, Any]:
 
 def deployed(**options: Any) -> dict[str, Any]:
     beside = {"placement_group_bundles": [{"CPU": 1}]} if "placement_group" in str(options) else {}
-    return application(deployments=[{"name": "Anything"} | beside | options])
+    return application(deployments=[{"name": "Diffusion"} | beside | options])
 
 
 def version(described: dict[str, Any]) -> DeploymentVersion:
@@ -141,7 +143,7 @@ def test_a_change_of_a_deployment_does_what_serve_does(key: str) -> None:
     before, after = (deployed(**({} if value is ... else {name: value})) for value in CHANGES_OF_A_DEPLOYMENT[key])
     assert effect_of_serve(before, after) == OF_A_DEPLOYMENT[key]
     (line,) = lines(before, after)
-    assert line.startswith(f"a: Anything.{key.rstrip('*')}")
+    assert line.startswith(f"a: Diffusion.{key.rstrip('*')}")
     assert f": {OF_A_DEPLOYMENT[key].value}" in line
 
 
@@ -181,7 +183,7 @@ def test_each_change_has_a_line(old: dict[str, Any], new: dict[str, Any]) -> Non
 
 def test_a_deployment_that_the_file_names_or_no_longer_names(old: dict[str, Any], new: dict[str, Any]) -> None:
     new["applications"][0]["deployments"].append({"name": "Quotas", "ray_actor_options": {"num_cpus": 0.1}})
-    line = f"ingress: Quotas.ray_actor_options: replaces the replicas of the deployment: {INGRESS}"
+    line = f"ingress: Quotas.ray_actor_options: replaces the replicas of the deployment: {COUNTS}"
     assert list(changes(old, new)) == list(changes(new, old)) == [line]
 
 

@@ -156,11 +156,6 @@ def test_what_is_checked_stays_as_it_is(content: dict[str, Any]) -> None:
     assert content == before
 
 
-def test_what_ray_will_give_up_is_no_mistake(content: dict[str, Any]) -> None:
-    deployment(content, 1)["autoscaling_config"]["metrics_interval_s"] = 1.0
-    assert mistakes_in(content) == []
-
-
 @given(st.data())
 @settings(suppress_health_check=[HealthCheck.too_slow])
 def test_a_file_of_which_any_part_is_anything_is_checked(data: st.DataObject) -> None:

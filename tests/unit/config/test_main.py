@@ -24,6 +24,13 @@ def test_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == (f"{LOCAL}: nothing is wrong\n", "")
 
 
+def test_what_ray_will_give_up_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(LOCAL.read_text().replace("upscale_delay_s: 10", "metrics_interval_s: 1"))
+    assert main(["check", str(path), "--against", str(path)]) == 0
+    assert capsys.readouterr() == ("nothing changes\n", "")
+
+
 def test_every_mistake_has_a_line(wrong: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(wrong)]) == 1
     printed = capsys.readouterr()
