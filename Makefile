@@ -1,6 +1,6 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability fuzz lint format lock audit clean bench
+.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability fuzz lint format lock audit manifests clean bench
 
 CONFIG ?= config/local.yaml
 BENCHMARKS ?= scheduling batching png overhead serving footprint
@@ -45,6 +45,9 @@ lock: ## write the lock files anew (OPTIONS=--upgrade for newer packages)
 
 audit: install-dev ## look up known vulnerabilities of what is locked
 	@scripts/audit.sh
+
+manifests: install-dev ## write what the config files say into the Kubernetes manifests
+	@$(BIN)/python -m scripts.manifests
 
 install:
 	@scripts/install.sh

@@ -1,20 +1,30 @@
 """Reads a Serve config file and checks the parts of it that are ours.
 
 Those are the `args` and `user_config` of each application, the autoscaling policy of the models, and the keys of what
-Ray would overlook or tell late. Ray checks the rest when it deploys. An error names the key path.
+Ray would overlook or tell late. Ray checks the rest when it deploys; config.check asks it before. An error names the
+key path.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, ValidationInfo
 
 from config.keys import with_keys_of_file
 from config.mistakes import ConfigError, key_path, read_yaml
-from config.schema import IngressConfig, IngressSettings, ModelConfig, ModelSettings, PoseEstimatorConfig, Strict
+from config.schema import (
+    IngressConfig,
+    IngressSettings,
+    ModelConfig,
+    ModelSettings,
+    PoseEstimatorConfig,
+    Strict,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -50,11 +60,17 @@ class ServeFile:
 
 def read_serve_file(path: Path) -> ServeFile:
     """Raises OSError when the file cannot be read and ConfigError when something in it is wrong."""
-    content = read_yaml(path)
+    return serve_file(read_yaml(path))
+
+
+def serve_file(content: Any, *, keys_are_here: bool = False) -> ServeFile:
+    """The same of what stands in a file. A `keys_file` that is not on this machine is wrong if the keys are here."""
     try:
-        file = _File.model_validate(content)
+        file = _File.model_validate(content, context=keys_are_here)
     except ValidationError as error:
         raise ConfigError("\n".join(map(_mistake, error.errors()))) from error
+    if dead_ends := "\n".join(_dead_ends(file)):
+        raise ConfigError(dead_ends)
     return ServeFile(
         host=file.http_options.host,
         port=file.http_options.port,
@@ -103,9 +119,10 @@ class Logging(Strict):
     additional_log_standard_attrs: Any = None
 
 
-def _keys_are_readable(settings: IngressSettings) -> IngressSettings:
+def _keys_are_readable(settings: IngressSettings, info: ValidationInfo) -> IngressSettings:
     """A file that is not there may be there on the cluster."""
-    if settings.keys_file is not None and Path(settings.keys_file).expanduser().exists():
+    keys_are_here = bool(info.context)
+    if settings.keys_file is not None and (keys_are_here or Path(settings.keys_file).expanduser().exists()):
         with_keys_of_file(settings)
     return settings
 
@@ -184,31 +201,35 @@ class _File(BaseModel):
     logging_config: Logging | None = None
     applications: list[_Application]
 
-    @model_validator(mode="after")
-    def _routes_lead_somewhere(self) -> _File:
-        models = [application.name for application in self.applications if isinstance(application, _ModelApplication)]
-        poses = [application.name for application in self.applications if isinstance(application, _PoseApplication)]
-        for application in self.applications:
-            if isinstance(application, _IngressApplication):
-                settings = application.deployments[0].user_config
-                for route in settings.models:
-                    if route.application not in models:
-                        raise ValueError(
-                            f"applications: the model '{route.name}' of '{application.name}' needs an application "
-                            f"'{route.application}'; there are: {', '.join(models)}"
-                        )
-                if settings.pose and settings.pose.application not in poses:
-                    raise ValueError(
-                        f"applications: the poses of '{application.name}' need an application "
-                        f"'{settings.pose.application}'; there are: {', '.join(poses) or 'none that finds poses'}"
-                    )
-        return self
+
+def _dead_ends(file: _File) -> Iterator[str]:
+    """The routes of an ingress that lead to no application, or to one of another family."""
+    families = {each.name: each.args.family for each in file.applications if isinstance(each, _ModelApplication)}
+    poses = [each.name for each in file.applications if isinstance(each, _PoseApplication)]
+    for number, application in enumerate(file.applications):
+        if not isinstance(application, _IngressApplication):
+            continue
+        settings, place = application.deployments[0].user_config, f"applications[{number}].deployments[0].user_config"
+        for index, route in enumerate(settings.models):
+            family = families.get(route.application)
+            if family is None:
+                mistake = unknown("application of a model", route.application, families)
+                yield f"{place}.models[{index}].application: {mistake}"
+            elif family != route.family:
+                yield f"{place}.models[{index}].family: the application '{route.application}' runs '{family}'"
+        if settings.pose and settings.pose.application not in poses:
+            mistake = unknown("application that finds poses", settings.pose.application, poses)
+            yield f"{place}.pose.application: {mistake}"
 
 
 def _mistake(error: ErrorDetails) -> str:
     """As `applications[0].args.weights: …`. The third key of a location is pydantic's, the kind of the application."""
-    keys = error["loc"][:2] + error["loc"][3:]
-    path = key_path(keys)
+    path = key_path(error["loc"][:2] + error["loc"][3:])
+    if error["type"] == "union_tag_invalid":
+        tag, known = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{path}.import_path: {unknown('builder', tag, known)}"
+    if error["type"] == "union_tag_not_found":
+        return f"{path}.import_path: Field required"
     is_no_mapping = error["type"] in ("model_type", "model_attributes_type")
     message = "must be a mapping" if is_no_mapping else error["msg"].removeprefix("Value error, ")
     return f"{path or 'the file'}: {message}"

@@ -8,7 +8,7 @@ models are `user_config` (a change applies in place).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -30,6 +30,13 @@ def dimensions(size: Size) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def unknown(kind: str, name: object, known: Collection[str]) -> str:
+    """What is said of a name that is none of the known ones: the likely spelling, or else what there is."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known) or 'none'}"
+    return f"unknown {kind} '{name}'; {hint}"
+
+
 class Strict(BaseModel):
     """Base of all configuration: frozen, and no key but the declared ones."""
 
@@ -41,9 +48,7 @@ class Strict(BaseModel):
         if isinstance(values, dict):
             for key in values:
                 if key not in cls.model_fields:
-                    close = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(cls.model_fields)}"
-                    raise ValueError(f"unknown key '{key}'; {hint}")
+                    raise ValueError(unknown("key", key, cls.model_fields))
         return values
 
 

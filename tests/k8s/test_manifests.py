@@ -113,7 +113,7 @@ class TestWhatServeRuns:
             (lambda it: it["http_options"].update(prot=8000), "http_options[0].prot"),
             (lambda it: it["logging_config"].update(encoding="XML"), "XML"),
             (lambda it: application(it, "pose").update(route_prefx="/"), "applications[5].route_prefx"),
-            (lambda it: application(it, "pose").update(name="poses"), "need an application 'pose'"),
+            (lambda it: application(it, "pose").update(name="poses"), "unknown application that finds poses 'pose'"),
             (lambda it: application(it, "sdxl").update(import_path="deployments.difusion:build"), "import_path"),
             (lambda it: deployment(it, "sdxl").update(name="Difusion"), "Diffusion"),
             (lambda it: deployment(it, "sdxl").update(num_replica=1), "num_replica"),

@@ -168,6 +168,19 @@ def service(unhurt_service: FakeService) -> Iterator[FakeService]:
 
 
 @pytest.fixture
+def config(service: FakeService) -> Iterator[dict[str, Any]]:
+    """To be changed and deployed; afterwards that of the service is in force again."""
+    yield copy.deepcopy(service.config)
+    service.deploy(service.config)
+
+
+def application(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """The part of a config file that is about it."""
+    found: dict[str, Any] = next(one for one in config["applications"] if one["name"] == name)
+    return found
+
+
+@pytest.fixture
 async def client(service: FakeService, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
     async with httpx.AsyncClient(base_url=service.url, limits=limits) as opened:

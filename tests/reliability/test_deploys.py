@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import FakeService, steady_load, wait_until
+from tests.reliability.conftest import FakeService, application, steady_load, wait_until
 from tests.reliability.ledger import Ledger, share_of_pictures
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def config(service: FakeService) -> Iterator[dict[str, Any]]:
-    """To be changed and deployed; afterwards that of the service is in force again."""
-    yield copy.deepcopy(service.config)
-    service.deploy(service.config)
-
-
-def application(config: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(one for one in config["applications"] if one["name"] == name)
-    return found
 
 
 def pids(service: FakeService, name: str) -> set[int]:

@@ -404,7 +404,7 @@ def test_each_size_has_room_of_its_own(toy: Toy) -> None:
     short = engine.submit(pipeline(toy, steps=4, width=4, finish=lambda: order.append("short")), Workload(None, 10, 4))
     engine.start()
     assert results([short]) == [4.0]
-    assert order == ["short"]
+    assert order[0] == "short"  # the long ones may have ended since
     engine.stop()
 
 
