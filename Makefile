@@ -12,10 +12,9 @@ help: ## list the commands
 serve: install ## install what is missing, then serve on port 8000 (CONFIG=config/local.yaml)
 	@$(BIN)/python -m serve_app $(CONFIG)
 
-test: install-dev install-clients lint ## lint, then every test
+test: install-dev install-clients lint ## lint, then the tests; those of several nodes are in test-reliability
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest tests/reliability
-	$(BIN)/python -m pytest tests/cluster
 
 test-fast: install-dev ## the tests that need no running service
 	$(BIN)/python -m pytest tests/unit
