@@ -123,8 +123,10 @@ REPLACES: dict[str, Change] = {
 
 @pytest.mark.parametrize("name", REPLACES)
 async def test_the_replicas_of_one_application_restart(
-    service: FakeService, config: dict[str, Any], ledger: Ledger, name: str
+    service: FakeService, config: dict[str, Any], ledger: Ledger, name: str, long: bool
 ) -> None:
+    if not long and name != "args":
+        pytest.skip("one of them is enough for most runs: all with --long")
     REPLACES[name](config)
     (line,) = await deploy(service, ledger, service.config, config)
     assert "replaces" in line
