@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import pickle
-import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 from ray.serve import Application
-from torch import Tensor, nn
+from torch import Tensor
 
 from config.schema import Batching, ModelConfig
 from deployments import diffusion, failed_replica, model_metrics, preparation
@@ -43,6 +42,7 @@ from deployments.metrics import OF_MODEL
 from deployments.models.assembly import load_model
 from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress, Standing
+from tests.unit.gated import GatedNetwork
 from tests.unit.told import Told
 
 pytestmark = pytest.mark.anyio
@@ -69,26 +69,11 @@ def request(**changed: Any) -> ImageRequest:
     return ImageRequest(**{**values, "standing": Standing(deadline=time.time() + SECONDS), **changed})
 
 
-class ToyNetwork(nn.Module):
-    """Adds one to every value, when its gate is open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-
-    def forward(self, sample: Tensor) -> Tensor:
-        self.entered.set()
-        assert self.gate.wait(SECONDS)
-        return sample + 1
-
-
 class Toy:
     """A model whose picture is as bright as the number of its steps; a test sets `failure`."""
 
     def __init__(self) -> None:
-        self.network = ToyNetwork()
+        self.network = GatedNetwork()
         self.seen: list[GenerationInputs] = []
         self.configs: list[ModelConfig] = []
         self.failure: Exception | None = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deployments import model_metrics
 from deployments.engine.collate import MergeRules
@@ -20,6 +19,7 @@ from deployments.engine.workload import Role, Workload
 from deployments.metrics import OF_MODEL, OTHER, key_label
 from deployments.model_metrics import ModelMetrics
 from deployments.models.protocol import CacheUse
+from tests.unit.gated import GatedNetwork
 from tests.unit.told import Told
 
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
@@ -32,28 +32,15 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return told
 
 
-class Network(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-
-    def forward(self, sample: Tensor) -> Tensor:
-        self.entered.set()
-        assert self.gate.wait(SECONDS)
-        return sample + 1
-
-
 @pytest.fixture
-def network() -> Iterator[Network]:
-    network = Network()
+def network() -> Iterator[GatedNetwork]:
+    network = GatedNetwork()
     yield network
     network.gate.set()
 
 
 @pytest.fixture
-def engine(network: Network) -> Iterator[DiffusionEngine]:
+def engine(network: GatedNetwork) -> Iterator[DiffusionEngine]:
     engine = DiffusionEngine()
     engine.start()
     yield engine
@@ -61,7 +48,7 @@ def engine(network: Network) -> Iterator[DiffusionEngine]:
     engine.stop()
 
 
-def submit(engine: DiffusionEngine, network: Network, *, role: Role = Role.DENOISES, **known: Any) -> Job[Any]:
+def submit(engine: DiffusionEngine, network: GatedNetwork, *, role: Role = Role.DENOISES, **known: Any) -> Job[Any]:
     """Three calls, of two rows each."""
     shared = share(network, "toy", {"forward": MergeRules()}, role=role)
 
@@ -83,7 +70,7 @@ class TestOfAnEngine:
 
     @pytest.mark.usefixtures("metrics")
     def test_every_forward_is_counted_by_module_and_shape(
-        self, engine: DiffusionEngine, network: Network, told: Told
+        self, engine: DiffusionEngine, network: GatedNetwork, told: Told
     ) -> None:
         submit(engine, network).future.result(SECONDS)
         of_this = {"module": "toy.forward", "shape": "4x8"}
@@ -95,7 +82,7 @@ class TestOfAnEngine:
         assert told.total("forward_seconds_total") == sum(seconds) > 0
 
     @pytest.mark.usefixtures("metrics")
-    def test_only_what_denoises_is_a_step(self, engine: DiffusionEngine, network: Network, told: Told) -> None:
+    def test_only_what_denoises_is_a_step(self, engine: DiffusionEngine, network: GatedNetwork, told: Told) -> None:
         submit(engine, network, role=Role.SURROUNDS).future.result(SECONDS)
         assert told.total("forwards_total") == 3
         assert not told.values["easel_step_rows"]
@@ -103,7 +90,7 @@ class TestOfAnEngine:
 
     @pytest.mark.usefixtures("metrics")
     def test_a_finished_job_is_counted_with_what_it_took(
-        self, engine: DiffusionEngine, network: Network, told: Told
+        self, engine: DiffusionEngine, network: GatedNetwork, told: Told
     ) -> None:
         job = submit(engine, network, caller="otter")
         job.future.result(SECONDS)
@@ -113,7 +100,7 @@ class TestOfAnEngine:
 
     @pytest.mark.usefixtures("metrics")
     def test_a_cancelled_job_is_told_as_such_with_what_it_took(
-        self, engine: DiffusionEngine, network: Network, told: Told
+        self, engine: DiffusionEngine, network: GatedNetwork, told: Told
     ) -> None:
         network.gate.clear()
         job = submit(engine, network)
@@ -126,7 +113,9 @@ class TestOfAnEngine:
         assert not told.values["easel_forecast_ratio"]
 
     @pytest.mark.usefixtures("metrics")
-    def test_a_forecast_is_compared_with_what_came(self, engine: DiffusionEngine, network: Network, told: Told) -> None:
+    def test_a_forecast_is_compared_with_what_came(
+        self, engine: DiffusionEngine, network: GatedNetwork, told: Told
+    ) -> None:
         first = submit(engine, network)
         first.future.result(SECONDS)
         assert first.foretold_seconds is None  # nothing is known of its kind yet
@@ -140,7 +129,7 @@ class TestOfAnEngine:
         assert error == pytest.approx(abs(ratio - 1) * second.foretold_seconds)
 
     @pytest.mark.usefixtures("metrics")
-    def test_a_forecast_counts_who_is_there_already(self, engine: DiffusionEngine, network: Network) -> None:
+    def test_a_forecast_counts_who_is_there_already(self, engine: DiffusionEngine, network: GatedNetwork) -> None:
         submit(engine, network).future.result(SECONDS)
         network.gate.clear()
         jobs = [submit(engine, network, pixels=pixels) for pixels in (1, 1, 1)]
@@ -151,7 +140,7 @@ class TestOfAnEngine:
         assert foretold[2] >= foretold[0] > 0
 
     def test_shapes_are_bounded_and_those_of_warm_up_come_first(
-        self, engine: DiffusionEngine, network: Network, told: Told, monkeypatch: pytest.MonkeyPatch
+        self, engine: DiffusionEngine, network: GatedNetwork, told: Told, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(model_metrics, "_MOST_SHAPES", 1)
         engine.observe(ModelMetrics(["toy.forward 16x16"], {}))
@@ -165,7 +154,7 @@ class TestOfAnEngine:
         assert told.total("forwards_total", shape="4x8") == 3
 
     def test_keys_are_bounded(
-        self, engine: DiffusionEngine, network: Network, told: Told, monkeypatch: pytest.MonkeyPatch
+        self, engine: DiffusionEngine, network: GatedNetwork, told: Told, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(model_metrics, "_MOST_KEYS", 1)
         engine.observe(ModelMetrics([], {}))
