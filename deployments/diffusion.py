@@ -113,17 +113,19 @@ class Diffusion:
             with self._running(prepared, tell) as job:
                 job.future.add_done_callback(lambda _: tell())
                 event: tuple[int, int, Tensor | None] | None = (0, prepared.workload.steps, None)
-                foretold_at, ends_at = -math.inf, None
+                foretold_at, ends_at, waiting_ahead = -math.inf, None, 0
                 while event is not None:
                     step, steps, preview = event
                     now, listeners = time.monotonic(), self._jobs.listening_now
                     if now - foretold_at > max(_SECONDS_A_FORECAST_HOLDS, listeners * _SECONDS_FOR_EACH_LISTENER):
                         foretold_at, seconds_left = now, self._engine.seconds_until_done(job)
                         ends_at = None if seconds_left is None else now + seconds_left
+                        waiting_ahead = self._engine.waiting_ahead_of(job)
                     yield Progress(
                         step=step,
                         steps=steps,
                         is_waiting=job.started_at is None,
+                        waiting_ahead=waiting_ahead if job.started_at is None else 0,
                         seconds_left=None if ends_at is None else max(0.0, ends_at - now),
                         device_seconds=job.device_seconds,
                         preview=None if preview is None else await asyncio.to_thread(prepared.finish, preview),

@@ -75,6 +75,7 @@ class Progress:
     step: int
     steps: int
     is_waiting: bool = False  # nothing was computed for it yet
+    waiting_ahead: int = 0  # other pictures that wait too and go first, as things stand
     seconds_left: float | None = None  # that the picture is expected to take, as things stand
     device_seconds: float = 0.0  # as in ImageResult, so far
     preview: bytes | None = field(default=None, repr=False)  # the picture as it forms, where one was asked for here

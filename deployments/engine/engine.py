@@ -160,6 +160,11 @@ class DiffusionEngine:
         """When `job` is expected to end, as things stand; None where that is not known. Callable from any thread."""
         return self._planner.seconds_until_done(job, self._jobs(), time.monotonic())
 
+    def waiting_ahead_of(self, job: Job[Any]) -> int:
+        """How many wait that go before `job`, as things stand; 0 once it is taken up. Callable from any thread."""
+        waiting = [*self._arrived]
+        return len(self._planner.ahead_of(job, waiting, time.monotonic())) if job in waiting else 0
+
     def backlog_seconds(self) -> float:
         """How long the device is busy with what is here already; callable from any thread."""
         return self._planner.backlog_seconds(self._jobs())

@@ -133,9 +133,12 @@ class Planner:
 
     def seconds_until_done(self, request: Request, others: Collection[Request], now: float) -> float | None:
         """When `request` is expected to be finished, if nobody comes who overtakes it; None where nothing is known."""
+        return self._in_fair_shares(request, [request, *self.ahead_of(request, others, now)], others) or None
+
+    def ahead_of(self, request: Request, others: Collection[Request], now: float) -> list[Request]:
+        """Those of `others` that are more urgent than `request`, or as urgent."""
         rank = self._rank(request, now)
-        ahead = [request, *(other for other in others if other is not request and self._rank(other, now) <= rank)]
-        return self._in_fair_shares(request, ahead, others) or None
+        return [other for other in others if other is not request and self._rank(other, now) <= rank]
 
     def backlog_seconds(self, requests: Collection[Planned]) -> float:
         """When the last of `requests` will be finished, if nobody comes."""

@@ -196,7 +196,8 @@ async def _events(
 
 def _progress(index: int, event: Progress) -> Comment:
     """It keeps the connection open and is good to see in a terminal."""
-    done = "waiting" if event.is_waiting else f"step {event.step} of {event.steps}"
+    waiting = f"waiting behind {event.waiting_ahead}" if event.waiting_ahead else "waiting"
+    done = waiting if event.is_waiting else f"step {event.step} of {event.steps}"
     left = "" if event.seconds_left is None else f", about {round(event.seconds_left, 1):g} s left"
     return Comment(f"picture {index}: {done}{left}", event.seconds_left)
 

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from config.schema import Limits, ModelRoute
+from config.schema import IngressSettings, Limits, ModelRoute
 from deployments.models.registry import FAMILIES, Capability
 from serve_app.auth import AllowedModels
 from serve_app.backend import Backend
@@ -16,9 +16,10 @@ from serve_app.routing import allowed, require_allowed, resolve
 
 
 class ModelLimits(Limits):
-    """The limits of the configuration, and the one that the family brings."""
+    """The limits of the configuration: of the model, of all models, and the one that the family brings."""
 
     size_multiple: int = Field(description="Width and height are multiples of it.", examples=[8])
+    max_image_bytes: int = Field(description="Of an uploaded picture or mask.", examples=[4194304])
 
 
 class Model(BaseModel):
@@ -29,7 +30,11 @@ class Model(BaseModel):
     created: int = Field(default=0, description="Not known, so always 0; OpenAI's clients expect a number.")
     owned_by: str = Field(description="The first part of the name.", examples=["stabilityai"])
     aliases: tuple[str, ...] = Field(description="Other names of it.", examples=[["be-stable-diffusion-xl-base-1.0"]])
+    is_default: bool = Field(description="Whether requests that name no model get this one.")
     capabilities: tuple[Capability, ...] = Field(description="What it does.")
+    ignored_parameters: tuple[str, ...] = Field(
+        description="Fields of a request that have no meaning for it.", examples=[["guidance_scale"]]
+    )
     limits: ModelLimits = Field(description="What it takes.")
 
 
@@ -47,7 +52,8 @@ def create_router(backend: Backend, prefix: str) -> APIRouter:
     @router.get("", summary="List the models")
     async def list_models(names: AllowedModels) -> ModelList:
         """Every configured model that the key is for, running or not."""
-        return ModelList(data=[describe(route) for route in allowed(backend.settings(), names)])
+        settings = backend.settings()
+        return ModelList(data=[describe(route, settings) for route in allowed(settings, names)])
 
     @router.get("/{name:path}", summary="Describe a model", responses=documented(403, 404))
     async def get_model(name: str, names: AllowedModels) -> Model:
@@ -55,19 +61,25 @@ def create_router(backend: Backend, prefix: str) -> APIRouter:
         settings = backend.settings()
         route = resolve(name, settings, names)
         require_allowed([route], settings, names)
-        return describe(route)
+        return describe(route, settings)
 
     return router
 
 
-def describe(route: ModelRoute) -> Model:
-    """The wire form of a route."""
+def describe(route: ModelRoute, settings: IngressSettings) -> Model:
+    """The wire form of a route of `settings`."""
     traits = FAMILIES[route.family]
     owner, slash, _ = route.name.partition("/")
     return Model(
         id=route.name,
         owned_by=owner if slash else "easel",
         aliases=route.aliases,
+        is_default=route == resolve(None, settings),
         capabilities=traits.capabilities,
-        limits=ModelLimits(**route.limits.model_dump(), size_multiple=traits.size_multiple),
+        ignored_parameters=traits.useless,
+        limits=ModelLimits(
+            **route.limits.model_dump(),
+            size_multiple=traits.size_multiple,
+            max_image_bytes=settings.max_image_bytes,
+        ),
     )

@@ -444,6 +444,19 @@ class TestStream:
             toy.network.gate.set()
         assert len(asked) == forecasts
 
+    async def test_tells_how_many_wait_before_it(self, model: Diffusion, toy: Toy) -> None:
+        model.reconfigure(settings(batching={"max_running": 1}))
+        toy.network.gate.clear()
+        others = []
+        for seed in (1, 2):
+            others.append(asyncio.create_task(model.generate(request(seed=seed))))
+            await until(lambda: model._engine.statistics().running == 1 and model._jobs.listening_now == len(others))
+        async with aclosing(model.stream(request(seed=3))) as events:
+            progress = await anext(events)
+        assert (progress.is_waiting, progress.waiting_ahead) == (True, 1)
+        toy.network.gate.set()
+        await asyncio.gather(*others)
+
     async def test_shows_previews_as_large_as_the_picture(self, model: Diffusion, toy: Toy) -> None:
         mask = Image.new("L", (16, 8), 0)
         mask.paste(255, (0, 0, 8, 8))

@@ -438,6 +438,20 @@ def test_how_long_a_request_will_take_is_told(toy: Toy) -> None:
     engine.stop()
 
 
+def test_how_many_wait_before_a_request_is_told(toy: Toy) -> None:
+    engine = DiffusionEngine(EngineLimits(max_running=1))
+    toy.gate.clear()
+    engine.start()
+    running = engine.submit(pipeline(toy))
+    assert toy.entered.wait(SECONDS)
+    waiting = [engine.submit(pipeline(toy), Workload(priority=priority)) for priority in (0, 0, 1)]
+    assert [engine.waiting_ahead_of(job) for job in (running, *waiting)] == [0, 1, 2, 0]
+    toy.gate.set()
+    results([running, *waiting])
+    assert engine.waiting_ahead_of(waiting[1]) == 0
+    engine.stop()
+
+
 def test_out_of_memory_between_module_calls_is_told_as_such(engine: DiffusionEngine) -> None:
     def merge() -> None:
         raise torch.OutOfMemoryError("simulated")

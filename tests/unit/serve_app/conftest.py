@@ -76,6 +76,7 @@ class FakeBackend:
         self.refusal: Exception | None = None  # of a stream, before its first step
         self.durations: dict[int, tuple[float, float]] = {}  # of waiting and making the picture of a seed
         self.waiting: tuple[float | None, ...] = ()  # seconds left, each time that a stream tells before it runs
+        self.waiting_ahead = 0
         self.seconds_a_step: float | None = None
         self.device_seconds_a_step = 0.0
         self.failing_seed: int | None = None  # None: every seed fails with `failure`, and the others never end
@@ -128,7 +129,9 @@ class FakeBackend:
                 raise self.refusal
             steps = request.steps or 4
             for seconds_left in self.waiting:
-                yield Progress(step=0, steps=steps, is_waiting=True, seconds_left=seconds_left)
+                yield Progress(
+                    step=0, steps=steps, is_waiting=True, waiting_ahead=self.waiting_ahead, seconds_left=seconds_left
+                )
             for step in range(steps + 1):
                 shown = 0 < step <= request.partial_images
                 yield Progress(

@@ -26,7 +26,9 @@ async def test_every_model_is_listed(client: httpx.AsyncClient) -> None:
         "created": 0,
         "owned_by": "stabilityai",
         "aliases": [ALIAS],
+        "is_default": True,
         "capabilities": ["text-to-image", "image-to-image", "inpainting"],
+        "ignored_parameters": [],
         "limits": {
             "min_side": 64,
             "max_side": 2048,
@@ -35,9 +37,12 @@ async def test_every_model_is_listed(client: httpx.AsyncClient) -> None:
             "max_steps": 100,
             "default_size": "1024x1024",
             "size_multiple": 8,
+            "max_image_bytes": 4 * 2**20,
         },
     }
     assert answer["data"][1]["owned_by"] == "easel"
+    assert [model["is_default"] for model in answer["data"]] == [True, False, False, False, False]
+    assert answer["data"][3]["ignored_parameters"] == ["guidance_scale", "negative_prompt"]
 
 
 @pytest.mark.parametrize("name", [NAME, ALIAS, NAME.upper(), NAME.replace("/", "%2F")])

@@ -78,6 +78,12 @@ class TestStream:
             "picture 0: step 3 of 3, about 0 s left",
         ]
 
+    async def test_tells_how_many_go_first(self, url: str, client: httpx.AsyncClient, backend: FakeBackend) -> None:
+        backend.waiting, backend.waiting_ahead = (12.0, None), 3
+        response = await client.post(url, json=body(url, stream=True, num_steps=1))
+        comments = [event.comment for event in told(response)[:2]]
+        assert comments == ["picture 0: waiting behind 3, about 12 s left", "picture 0: waiting behind 3"]
+
     async def test_that_knows_nothing_of_it_says_nothing(
         self, url: str, client: httpx.AsyncClient, backend: FakeBackend
     ) -> None:
