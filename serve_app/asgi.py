@@ -15,6 +15,7 @@ from serve_app import errors, middleware
 from serve_app.auth import key_required
 from serve_app.backend import Backend
 from serve_app.dialects import automatic1111, block_entropy, models, nebula, openai
+from serve_app.playground import routes as playground
 
 DESCRIPTION = """Images from text, over the API that OpenAI's clients speak.
 
@@ -72,13 +73,14 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    patch_fastapi(app, swagger_ui_parameters=SWAGGER_UI)  # also sends GET / there
+    patch_fastapi(app, redirect_from_root_to_docs=False, swagger_ui_parameters=SWAGGER_UI)
     errors.install(app)
     guarded = [dialect.create_router(backend) for dialect in (block_entropy, openai, nebula, automatic1111)]
     guarded += [models.create_router(backend, prefix) for prefix in ("/v1", "/openai/v1")]
     for router in guarded:
         app.include_router(router, dependencies=[Depends(key_required(backend))], responses=errors.documented(401))
     app.include_router(backend.images_router)
+    app.include_router(playground.create_router())
 
     @app.get("/healthz", tags=["Service"], summary="Is the process up?")
     async def healthz() -> Health:

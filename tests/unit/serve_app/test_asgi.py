@@ -42,9 +42,7 @@ async def test_readyz_when_a_model_is_not(client: httpx.AsyncClient, backend: Fa
     assert 1 <= int(response.headers["retry-after"]) <= 60
 
 
-async def test_root_leads_to_the_documentation(client: httpx.AsyncClient) -> None:
-    response = await client.get("/")
-    assert (response.status_code, response.headers["location"]) == (307, "http://easel.test/docs")
+async def test_documentation(client: httpx.AsyncClient) -> None:
     documentation = await client.get("/docs")
     assert documentation.status_code == 200
     assert "Easel" in documentation.text

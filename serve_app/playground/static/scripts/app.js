@@ -1,0 +1,91 @@
+/** The page: the form on one side, what comes of it on the other. */
+
+import { html, useEffect, useState } from "../vendor/preact.js";
+import "../elements/mask_editor.js";
+import "../elements/picture_compare.js";
+import "../elements/pose_editor.js";
+import { change } from "./ask.js";
+import { chosenModel, modelsFor } from "./logic/models.js";
+import { Composer } from "./parts/composer.js";
+import { Empty } from "./parts/empty.js";
+import { GalleryView } from "./parts/gallery_view.js";
+import { Header } from "./parts/header.js";
+import { KeyDialog } from "./parts/key_dialog.js";
+import { Notices } from "./parts/notices.js";
+import { RunView } from "./parts/run_view.js";
+import { EditSource, PoseSource } from "./parts/source_view.js";
+import { Viewer } from "./parts/viewer.js";
+import { announcement } from "./state/announcements.js";
+import { choices } from "./state/choices.js";
+import { gallery } from "./state/gallery.js";
+import { runs } from "./state/runs.js";
+import { service } from "./state/service_state.js";
+import { photo, picture, pictureAmong } from "./state/source.js";
+import { useStore } from "./state/store.js";
+
+export function App() {
+  const [shown, setShown] = useState(null);
+  const [asksForKey, setAsksForKey] = useState(false);
+  const askForKey = () => setAsksForKey(true);
+  usePicturesFromOutside();
+  return html`
+    <a class="skip" href="#results">To the pictures</a>
+    <${Header} onKey=${askForKey} />
+    <main class="layout">
+      <${Composer} />
+      <${Results} onShow=${setShown} onKey=${askForKey} />
+    </main>
+    ${shown && html`<${Viewer} picture=${shown} onShow=${setShown} onClose=${() => setShown(null)} />`}
+    ${asksForKey && html`<${KeyDialog} onClose=${() => setAsksForKey(false)} />`}
+    <${LiveRegion} />`;
+}
+
+function Results({ onShow, onKey }) {
+  const { mode, model: name, size } = useStore(choices);
+  const { models } = useStore(service);
+  const all = useStore(runs);
+  const hasPictures = useStore(gallery).length > 0;
+  const model = models && chosenModel(mode, name, models);
+  const isEmpty = !all.length && !hasPictures && mode === "text";
+  return html`<div class="results" id="results" tabindex="-1">
+    <${Notices} onKey=${onKey} />
+    ${model && mode === "edit" && html`<${EditSource} model=${model} />`}
+    ${model && mode === "pose" && html`<${PoseSource} model=${model} size=${size} />`}
+    ${isEmpty && html`<${Empty} canAsk=${model !== null} />`}
+    ${all.map((run, index) => html`<${RunView} key=${run.id} run=${run} isFirst=${index === 0} onShow=${onShow} onKey=${onKey} />`)}
+    <${GalleryView} onShow=${onShow} />
+  </div>`;
+}
+
+/** Pictures that are pasted, or dropped beside the place for them, are edited; or give their pose, where that is asked for. */
+function usePicturesFromOutside() {
+  useEffect(() => {
+    const take = (event, files) => {
+      const file = pictureAmong(files ?? []);
+      if (!file) return;
+      event.preventDefault();
+      if (choices.value.mode === "pose") {
+        photo.set(file);
+      } else if (modelsFor("edit", service.value.models ?? []).length) {
+        if (choices.value.mode !== "edit") change({ mode: "edit", model: null });
+        picture.set(file);
+      }
+    };
+    const paste = (event) => take(event, event.clipboardData?.files);
+    const drop = (event) => take(event, event.dataTransfer?.files);
+    const over = (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault();
+    addEventListener("paste", paste);
+    addEventListener("drop", drop);
+    addEventListener("dragover", over);
+    return () => {
+      removeEventListener("paste", paste);
+      removeEventListener("drop", drop);
+      removeEventListener("dragover", over);
+    };
+  }, []);
+}
+
+function LiveRegion() {
+  const { text, number } = useStore(announcement);
+  return html`<p class="hidden" role="status" aria-live="polite">${text}${number % 2 ? "" : "\u00a0"}</p>`;
+}

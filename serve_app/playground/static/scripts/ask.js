@@ -1,0 +1,64 @@
+/** From a press on Enter to a run: collects what was chosen and what is in the editors, and starts it. */
+
+import { ServiceError } from "./logic/errors.js";
+import { chosenModel, needsMask } from "./logic/models.js";
+import { fieldsOf } from "./logic/orders.js";
+import { parseSize, problemOf } from "./logic/sizes.js";
+import { choices } from "./state/choices.js";
+import { forget, problems, tellOf } from "./state/problems.js";
+import { start } from "./state/runs.js";
+import { service } from "./state/service_state.js";
+import { editors, fitting, picture } from "./state/source.js";
+
+/** Starts what is chosen now; says at the field what is missing. */
+export async function ask() {
+  const chosen = choices.value;
+  const model = service.value.models && chosenModel(chosen.mode, chosen.model, service.value.models);
+  if (!model) return;
+  problems.set({});
+  try {
+    const { order, shape } = await orderOf(chosen, model);
+    const ended = await start(chosen, order, shape);
+    if (ended.failure) tellOf(ended.failure);
+  } catch (error) {
+    if (!(error instanceof ServiceError)) throw error;
+    tellOf(error.failure);
+  }
+  const [first] = Object.keys(problems.value);
+  if (first) document.getElementById(first)?.focus();
+}
+
+/** Changes what is chosen; what was wrong with it is forgotten. @param {Partial<import("./logic/orders.js").Choices>} changes */
+export function change(changes) {
+  choices.change(changes);
+  forget(Object.keys(changes));
+}
+
+async function orderOf(chosen, model) {
+  if (!chosen.prompt.trim()) throw wrong("prompt", "Say what the picture shall show.");
+  if (chosen.mode === "edit") return editOf(chosen, model);
+  const size = parseSize(chosen.size === "auto" ? model.limits.default_size : chosen.size);
+  const problem = problemOf(size, model.limits);
+  if (problem) throw wrong("size", problem);
+  const fields = fieldsOf(chosen, model);
+  if (chosen.mode === "pose") {
+    const pose = editors.pose?.pose;
+    if (!pose?.people?.length) throw wrong("keypoints", "Begin with a photo or the standing figure.");
+    fields.size = `${size.width}x${size.height}`; // else the pose's canvas would decide
+    fields.keypoints = pose;
+  }
+  return { order: { kind: "generations", fields, files: {} }, shape: size };
+}
+
+async function editOf(chosen, model) {
+  if (!picture.value || !editors.edit) throw wrong("image", "Choose the picture to edit.");
+  const { image, mask, width, height } = await editors.edit.result();
+  if (!mask && needsMask(model)) throw wrong("mask", "Paint over what shall change: this model repaints parts of a picture.");
+  const fields = fieldsOf({ ...chosen, size: "auto" }, model, { width, height });
+  const files = { image: await fitting(image, model.limits.max_image_bytes), ...(mask ? { mask } : {}) };
+  return { order: { kind: "edits", fields, files }, shape: { width, height } };
+}
+
+function wrong(param, message) {
+  return new ServiceError({ status: 400, code: "invalid_value", message, param, retryAfter: null });
+}

@@ -1,0 +1,63 @@
+/** The smallest parts: icons, buttons with a name, labelled fields. */
+
+import { html } from "../../vendor/preact.js";
+
+/** A drawing of icons.svg, which says nothing to a screen reader. */
+export function Icon({ name }) {
+  return html`<svg class="icon" aria-hidden="true" focusable="false"><use href="playground/icons.svg#${name}" /></svg>`;
+}
+
+/** A button that is an icon alone; its label is its name and its tooltip. */
+export function IconButton({ icon, label, onClick, pressed, kind = "", disabled = false }) {
+  return html`<button type="button" class="icon-button ${kind}" aria-label=${label} title=${label} aria-pressed=${pressed}
+    disabled=${disabled} onClick=${onClick}><${Icon} name=${icon} /></button>`;
+}
+
+/** A button of icon and words. */
+export function Action({ icon, label, onClick, kind = "", disabled = false }) {
+  return html`<button type="button" class="action ${kind}" disabled=${disabled} onClick=${onClick}>
+    <${Icon} name=${icon} /><span>${label}</span></button>`;
+}
+
+/** What is wrong with a field, below it. The field names it by `aria-describedby`. */
+export function Problem({ id, text }) {
+  return html`<p class="problem" id="${id}-problem" aria-live="polite">${text && html`<${Icon} name="alert" />${text}`}</p>`;
+}
+
+/** One of a few, as a row of radio buttons. */
+export function Segments({ label, name, options, value, onChange, hideLabel = false }) {
+  return html`<fieldset class="field segments-field">
+    <legend class=${hideLabel ? "hidden" : "label"}>${label}</legend>
+    <div class="segments">
+      ${options.map(
+        (option) => html`<label class="segment" key=${option.value}>
+          <input type="radio" name=${name} value=${option.value} checked=${option.value === value}
+            onChange=${() => onChange(option.value)} />
+          <span>${option.icon && html`<${Icon} name=${option.icon} />`}${option.title}</span>
+        </label>`,
+      )}
+    </div>
+  </fieldset>`;
+}
+
+/** A number by slider and by keyboard; null, where that is allowed, is the service's own choice. */
+export function Slider({ id, label, hint, value, least, most, step = 1, usual, automatic = false, problem, onChange }) {
+  const shown = value ?? usual;
+  const change = (event) => {
+    const number = event.target.valueAsNumber;
+    if (Number.isNaN(number)) onChange(automatic ? null : usual);
+    else onChange(Math.min(most, Math.max(least, number)));
+  };
+  return html`<div class="field slider ${value === null ? "is-automatic" : ""}">
+    <div class="field-head">
+      <label class="label" for=${id}>${label}</label>
+      ${automatic && value !== null && html`<button type="button" class="link" onClick=${() => onChange(null)}>Automatic</button>`}
+      <input id=${id} class="number" type="number" inputmode="decimal" min=${least} max=${most} step=${step} value=${value ?? ""}
+        placeholder="auto" aria-describedby="${id}-hint ${id}-problem" aria-invalid=${problem ? "true" : undefined} onChange=${change} />
+    </div>
+    <input type="range" aria-label="${label}, slider" min=${least} max=${most} step=${step} value=${shown}
+      aria-valuetext=${value === null ? "automatic" : undefined} onInput=${change} />
+    <p class="hint" id="${id}-hint">${hint}</p>
+    <${Problem} id=${id} text=${problem} />
+  </div>`;
+}

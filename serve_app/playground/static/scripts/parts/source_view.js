@@ -1,0 +1,83 @@
+/** What a picture is made from beside words: the picture to edit in its editor, or the pose in its own. */
+
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
+import { ServiceError, adviceFor, failureOf } from "../logic/errors.js";
+import { parseSize } from "../logic/sizes.js";
+import { keyHeaders } from "../service.js";
+import { problems } from "../state/problems.js";
+import { editors, photo, picture } from "../state/source.js";
+import { useStore } from "../state/store.js";
+import { Action, Problem } from "./basics.js";
+import { Dropzone } from "./dropzone.js";
+
+export function EditSource({ model }) {
+  const file = useStore(picture);
+  const wrong = useStore(problems).picture;
+  const element = useRef(null);
+  useEffect(() => {
+    if (!file) return undefined;
+    editors.edit = element.current;
+    element.current.limits = { ...model.limits, multiple: model.limits.size_multiple };
+    element.current.open(file).catch(() => {
+      picture.set(null);
+      problems.set({ picture: "This picture cannot be read." });
+    });
+    return () => {
+      editors.edit = null;
+      element.current?.close();
+    };
+  }, [file, model.id]);
+  if (!file) {
+    return html`<${Dropzone} id="picture" title="Drop the picture to edit here" problem=${wrong} onPicture=${(chosen) => picture.set(chosen)}
+      hint="Or paste it. Paint over what shall change, or draw the frame larger to paint beyond its edges." />`;
+  }
+  return html`<section class="source" aria-label="Picture to edit">
+    <mask-editor ref=${element}></mask-editor>
+    <div class="source-foot">
+      <${Problem} id="picture" text=${wrong} />
+      <${Action} icon="close" label="Another picture" kind="quiet" onClick=${() => picture.set(null)} />
+    </div>
+  </section>`;
+}
+
+export function PoseSource({ model, size }) {
+  const file = useStore(photo);
+  const wrong = useStore(problems).pose;
+  const [hasPose, setHasPose] = useState(false);
+  const [isLooking, setLooking] = useState(false);
+  const element = useRef(null);
+  const { width, height } = parseSize(size === "auto" ? model.limits.default_size : size);
+  useEffect(() => {
+    element.current.size = { width, height };
+    editors.pose = element.current;
+    return () => {
+      editors.pose = null;
+    };
+  }, [width, height]);
+  const begin = () => {
+    element.current.standing();
+    setHasPose(true);
+    problems.set({});
+  };
+  useEffect(() => {
+    if (!file) return;
+    setLooking(true);
+    element.current
+      .find(file, keyHeaders())
+      .then(() => { setHasPose(true); problems.set({}); })
+      .catch((error) => problems.set({ pose: wordsOf(error) }))
+      .finally(() => { setLooking(false); photo.set(null); });
+  }, [file]);
+  return html`<section class="source" aria-label="Pose" aria-busy=${isLooking}>
+    <div class="pose-holder" hidden=${!hasPose}><pose-editor ref=${element}></pose-editor></div>
+    <${Dropzone} id="pose" title=${isLooking ? "Looking for people…" : hasPose ? "Another photo" : "Drop a photo of a person here"} problem=${wrong}
+      hint="Or paste it. The picture follows the pose; drag its joints to change it." onPicture=${(chosen) => photo.set(chosen)}>
+      <${Action} icon="pose" label="Standing figure" onClick=${begin} />
+    <//>
+  </section>`;
+}
+
+function wordsOf(error) {
+  const failure = error instanceof ServiceError ? error.failure : (error.failure ?? failureOf(0, "{}"));
+  return error.failure || error instanceof ServiceError ? adviceFor(failure).text : error.message;
+}

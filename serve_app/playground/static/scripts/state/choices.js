@@ -1,0 +1,15 @@
+/**
+ * What is chosen on the page, kept in the browser from visit to visit: never the key, never a picture.
+ */
+
+import { FIRST_CHOICES } from "../logic/orders.js";
+import { keptStore } from "./store.js";
+
+/** @type {import("./store.js").Store<import("../logic/orders.js").Choices>} */
+export const choices = keptStore(localStorage, "easel-choices", FIRST_CHOICES);
+
+/** Whether somebody chose anything here before. */
+export const isFirstVisit = localStorage.getItem("easel-choices") === null;
+
+/** @type {import("./store.js").Store<{theme: "system" | "light" | "dark"}>} */
+export const appearance = keptStore(localStorage, "easel-appearance", { theme: "system" });
