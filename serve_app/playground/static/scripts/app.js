@@ -10,7 +10,7 @@ import { Composer } from "./parts/composer.js";
 import { Empty } from "./parts/empty.js";
 import { GalleryView } from "./parts/gallery_view.js";
 import { Header } from "./parts/header.js";
-import { KeyDialog } from "./parts/key_dialog.js";
+import { KeyDialog } from "./parts/key_form.js";
 import { Notices } from "./parts/notices.js";
 import { RunView } from "./parts/run_view.js";
 import { EditSource, PoseSource } from "./parts/source_view.js";
@@ -42,13 +42,13 @@ export function App() {
 
 function Results({ onShow, onKey }) {
   const { mode, model: name, size } = useStore(choices);
-  const { models } = useStore(service);
+  const { models, failure } = useStore(service);
   const all = useStore(runs);
   const hasPictures = useStore(gallery).length > 0;
   const model = models && chosenModel(mode, name, models);
-  const isEmpty = !all.length && !hasPictures && mode === "text";
+  const isEmpty = !all.length && !hasPictures && mode === "text" && !failure;
   return html`<div class="results" id="results" tabindex="-1">
-    <${Notices} onKey=${onKey} />
+    <${Notices} />
     ${model && mode === "edit" && html`<${EditSource} model=${model} />`}
     ${model && mode === "pose" && html`<${PoseSource} model=${model} size=${size} />`}
     ${isEmpty && html`<${Empty} canAsk=${model !== null} />`}

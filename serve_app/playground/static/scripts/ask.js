@@ -8,7 +8,7 @@ import { choices } from "./state/choices.js";
 import { forget, problems, tellOf } from "./state/problems.js";
 import { start } from "./state/runs.js";
 import { service } from "./state/service_state.js";
-import { editors, fitting, picture } from "./state/source.js";
+import { editors, picture } from "./state/source.js";
 
 /** Starts what is chosen now; says at the field what is missing. */
 export async function ask() {
@@ -18,7 +18,9 @@ export async function ask() {
   problems.set({});
   try {
     const { order, shape } = await orderOf(chosen, model);
-    const ended = await start(chosen, order, shape);
+    const run = start(chosen, order, shape);
+    showRun();
+    const ended = await run;
     if (ended.failure) tellOf(ended.failure);
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
@@ -32,6 +34,14 @@ export async function ask() {
 export function change(changes) {
   choices.change(changes);
   forget(Object.keys(changes));
+}
+
+/** On a phone the form is above what comes of it. */
+function showRun() {
+  requestAnimationFrame(() => {
+    const run = document.querySelector(".run");
+    if (run && run.getBoundingClientRect().top > innerHeight / 2) run.scrollIntoView({ behavior: "smooth", block: "start" });
+  });
 }
 
 async function orderOf(chosen, model) {
@@ -52,10 +62,12 @@ async function orderOf(chosen, model) {
 
 async function editOf(chosen, model) {
   if (!picture.value || !editors.edit) throw wrong("image", "Choose the picture to edit.");
-  const { image, mask, width, height } = await editors.edit.result();
+  const { image, mask, width, height } = await editors.edit.result().catch((error) => {
+    throw wrong("image", error.message);
+  });
   if (!mask && needsMask(model)) throw wrong("mask", "Paint over what shall change: this model repaints parts of a picture.");
   const fields = fieldsOf({ ...chosen, size: "auto" }, model, { width, height });
-  const files = { image: await fitting(image, model.limits.max_image_bytes), ...(mask ? { mask } : {}) };
+  const files = mask ? { image, mask } : { image };
   return { order: { kind: "edits", fields, files }, shape: { width, height } };
 }
 

@@ -8,11 +8,11 @@
 
 /** Sides of the shapes that are offered, and what a person calls them. */
 export const SHAPES = [
-  { name: "Square", ratio: [1, 1] },
-  { name: "Landscape", ratio: [4, 3] },
-  { name: "Wide", ratio: [16, 9] },
-  { name: "Portrait", ratio: [3, 4] },
-  { name: "Tall", ratio: [9, 16] },
+  { name: "Square", label: "1:1", ratio: [1, 1] },
+  { name: "Landscape", label: "4:3", ratio: [4, 3] },
+  { name: "Wide", label: "16:9", ratio: [16, 9] },
+  { name: "Portrait", label: "3:4", ratio: [3, 4] },
+  { name: "Tall", label: "9:16", ratio: [9, 16] },
 ];
 
 /** @param {string} text - as `1024x768` @returns {Size | null} */
@@ -42,9 +42,9 @@ export function sizeOfShape([across, down], limits) {
   return [size(Math.round), size(Math.floor)].find((each) => !problemOf(each, limits)) ?? null; // floor: fewer pixels
 }
 
-/** @param {Limits} limits @returns {{name: string, size: Size}[]} */
+/** @param {Limits} limits @returns {{name: string, label: string, size: Size}[]} */
 export function shapesFor(limits) {
-  const shapes = SHAPES.map(({ name, ratio }) => ({ name, size: sizeOfShape(ratio, limits) }));
+  const shapes = SHAPES.map(({ name, label, ratio }) => ({ name, label, size: sizeOfShape(ratio, limits) }));
   return shapes.filter(({ size }) => size !== null);
 }
 

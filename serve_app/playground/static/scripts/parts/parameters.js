@@ -1,12 +1,13 @@
 /** Everything but prompt, model and shape: what the model of this mode takes, and nothing else. */
 
-import { html } from "../../vendor/preact.js";
+import { html, useState } from "../../vendor/preact.js";
 import { takes } from "../logic/models.js";
 import { QUALITIES } from "../logic/orders.js";
 import { IconButton, Problem, Segments, Slider } from "./basics.js";
 import { SeedField } from "./seed_field.js";
 
 const MOST_PICTURES = 10;
+const IN_MORE = ["steps", "guidance", "seed", "negative", "compression"];
 const FORMATS = [
   { value: "png", title: "PNG" },
   { value: "jpeg", title: "JPEG" },
@@ -25,8 +26,7 @@ export function Parameters({ choices, model, problems, change }) {
       hint="How strictly the pose is kept." value=${choices.poseStrength} problem=${problems.poseStrength} onChange=${set("poseStrength")} />
       <${Slider} id="poseEnd" label="Pose until" least=${0} most=${1} step=${0.05} usual=${1}
       hint="The share of the steps that it guides." value=${choices.poseEnd} problem=${problems.poseEnd} onChange=${set("poseEnd")} />`}
-    <details class="more">
-      <summary>More</summary>
+    <${More} isNeeded=${IN_MORE.some((name) => problems[name])}>
       <div class="more-fields">
         <${Slider} id="steps" label="Steps" automatic least=${1} most=${model.limits.max_steps} usual=${Math.min(20, model.limits.max_steps)}
           hint="More take longer and show finer detail." value=${choices.steps} problem=${problems.steps} onChange=${set("steps")} />
@@ -38,8 +38,18 @@ export function Parameters({ choices, model, problems, change }) {
         ${choices.format !== "png" && html`<${Slider} id="compression" label="File quality" least=${0} most=${100} usual=${90}
           hint="Less makes smaller files." value=${choices.compression} problem=${problems.compression} onChange=${set("compression")} />`}
       </div>
-    </details>
+    <//>
   </div>`;
+}
+
+/** Open where something in it is wrong; what it shows when it is opened comes into view. */
+function More({ isNeeded, children }) {
+  const [isOpen, setOpen] = useState(false);
+  const toggle = ({ target }) => {
+    setOpen(target.open);
+    if (target.open) target.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  };
+  return html`<details class="more" open=${isOpen || isNeeded} onToggle=${toggle}><summary>More</summary>${children}</details>`;
 }
 
 function Count({ value, problem, onChange }) {

@@ -18,7 +18,7 @@ export function PictureActions({ picture, onDone = () => {}, children }) {
   const canEdit = modelsFor("edit", models ?? []).length > 0;
   return html`<div class="picture-actions">
     <${Download} picture=${picture} />
-    <${Action} icon="again" label="Again" onClick=${() => { again(picture); onDone(); }} />
+    <${Action} icon="again" label="Use again" onClick=${() => { again(picture); onDone(); }} />
     ${canEdit && html`<${Action} icon="brush" label="Edit" onClick=${() => { edit(picture); onDone(); }} />`}
     <${Action} icon="code" label="Code" onClick=${() => setShowsCode(true)} />
     ${children}

@@ -16,7 +16,7 @@ export function RunView({ run, isFirst, onShow, onKey }) {
   return html`<article class="run ${isFirst ? "is-first" : ""}" aria-label="Run: ${choices.prompt}">
     ${status === "failed" && html`<${FailureCard} failure=${run.failure} since=${run.failedAt} onKey=${onKey}
       onRetry=${() => retry(run)} onClose=${() => drop(run)} />`}
-    ${(status !== "failed" || slots.some((slot) => slot.kept)) && html`<div class="run-pictures ${slots.length > 1 ? "are-many" : ""}">
+    ${(status !== "failed" || slots.some((slot) => slot.kept)) && html`<div class="run-pictures" style=${gridOf(slots.length)}>
       ${slots.map((slot, index) => html`<${SlotView} key=${index} slot=${slot} ratio=${ratio} run=${run} index=${index} onShow=${onShow} />`)}
     </div>`}
     <footer class="run-foot">
@@ -28,6 +28,12 @@ export function RunView({ run, isFirst, onShow, onKey }) {
       ${only && html`<${PictureActions} picture=${only} onShow=${onShow} />`}
     </footer>
   </article>`;
+}
+
+/** Columns and rows of so many pictures, as square as may be. */
+function gridOf(count) {
+  const columns = count === 4 ? 2 : Math.min(count, count > 6 ? 4 : 3);
+  return { "--columns": String(columns), "--rows": String(Math.ceil(count / columns)) };
 }
 
 function SlotView({ slot, ratio, run, index, onShow }) {

@@ -13,11 +13,11 @@ export function SizePicker({ limits, value, problem, onChange }) {
   const [isFree, setFree] = useState(!isCommon);
   const size = parseSize(chosen);
   const showsFree = isFree || !isCommon;
-  return html`<fieldset class="field">
+  return html`<fieldset class="field" id="size" tabindex="-1">
     <legend class="field-head"><span class="label">Shape</span><span class="hint">${size.width} × ${size.height}</span></legend>
     <div class="shapes">
       ${shapes.map(
-        (shape) => html`<${Shape} key=${shape.name} name=${shape.name} ...${shape.size}
+        (shape) => html`<${Shape} key=${shape.name} name=${shape.name} label=${shape.label} ...${shape.size}
           checked=${!showsFree && sizeText(shape.size) === chosen}
           onChoose=${() => { setFree(false); onChange(sizeText(shape.size)); }} />`,
       )}
@@ -32,13 +32,13 @@ export function SizePicker({ limits, value, problem, onChange }) {
   </fieldset>`;
 }
 
-function Shape({ name, width, height, checked, onChoose }) {
+function Shape({ name, label, width, height, checked, onChoose }) {
   const scale = DRAWN / Math.max(width, height);
   const drawing = { width: `${width * scale}px`, height: `${height * scale}px` };
-  return html`<label class="shape" title="${width} × ${height}">
+  return html`<label class="shape" title="${name}, ${width} × ${height}">
     <input type="radio" name="shape" checked=${checked} onChange=${onChoose} />
     <span class="shape-drawing"><span class="shape-outline" style=${drawing}></span></span>
-    <span class="shape-name">${name}<span class="hidden">, ${width} by ${height} pixels</span></span>
+    <span class="shape-name" aria-hidden="true">${label}</span><span class="hidden">${name}, ${width} by ${height} pixels</span>
   </label>`;
 }
 

@@ -1,7 +1,7 @@
 /** What a picture is made from beside words: the picture to edit in its editor, or the pose in its own. */
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
-import { ServiceError, adviceFor, failureOf } from "../logic/errors.js";
+import { needsMask } from "../logic/models.js";
 import { parseSize } from "../logic/sizes.js";
 import { keyHeaders } from "../service.js";
 import { problems } from "../state/problems.js";
@@ -17,19 +17,24 @@ export function EditSource({ model }) {
   useEffect(() => {
     if (!file) return undefined;
     editors.edit = element.current;
-    element.current.limits = { ...model.limits, multiple: model.limits.size_multiple };
-    element.current.open(file).catch(() => {
+    element.current.open(file).catch((error) => {
       picture.set(null);
-      problems.set({ picture: "This picture cannot be read." });
+      problems.set({ picture: error.message });
     });
     return () => {
       editors.edit = null;
-      element.current?.close();
     };
-  }, [file, model.id]);
+  }, [file]);
+  useEffect(() => {
+    if (!file) return;
+    element.current.limits = { ...model.limits, multiple: model.limits.size_multiple };
+    element.current.maxBytes = model.limits.max_image_bytes;
+  }, [file, model]);
   if (!file) {
     return html`<${Dropzone} id="picture" title="Drop the picture to edit here" problem=${wrong} onPicture=${(chosen) => picture.set(chosen)}
-      hint="Or paste it. Paint over what shall change, or draw the frame larger to paint beyond its edges." />`;
+      hint=${needsMask(model)
+      ? "Or paste it. Then paint over what shall change, or draw the frame larger to go beyond its edges."
+      : "Or paste it. Then paint over what shall change, or draw the frame larger to go beyond its edges; or do neither, and all of it is varied."} />`;
   }
   return html`<section class="source" aria-label="Picture to edit">
     <mask-editor ref=${element}></mask-editor>
@@ -65,7 +70,7 @@ export function PoseSource({ model, size }) {
     element.current
       .find(file, keyHeaders())
       .then(() => { setHasPose(true); problems.set({}); })
-      .catch((error) => problems.set({ pose: wordsOf(error) }))
+      .catch((error) => problems.set({ pose: error.message }))
       .finally(() => { setLooking(false); photo.set(null); });
   }, [file]);
   return html`<section class="source" aria-label="Pose" aria-busy=${isLooking}>
@@ -75,9 +80,4 @@ export function PoseSource({ model, size }) {
       <${Action} icon="pose" label="Standing figure" onClick=${begin} />
     <//>
   </section>`;
-}
-
-function wordsOf(error) {
-  const failure = error instanceof ServiceError ? error.failure : (error.failure ?? failureOf(0, "{}"));
-  return error.failure || error instanceof ServiceError ? adviceFor(failure).text : error.message;
 }

@@ -6,10 +6,10 @@ import { FIRST_CHOICES } from "../logic/orders.js";
 import { keptStore } from "./store.js";
 
 /** @type {import("./store.js").Store<import("../logic/orders.js").Choices>} */
-export const choices = keptStore(localStorage, "easel-choices", FIRST_CHOICES);
+export const choices = keptStore("localStorage", "easel-choices", FIRST_CHOICES);
 
-/** Whether somebody chose anything here before. */
-export const isFirstVisit = localStorage.getItem("easel-choices") === null;
+/** Whether nobody chose anything here before. */
+export const isFirstVisit = choices.isNew;
 
 /** @type {import("./store.js").Store<{theme: "system" | "light" | "dark"}>} */
-export const appearance = keptStore(localStorage, "easel-appearance", { theme: "system" });
+export const appearance = keptStore("localStorage", "easel-appearance", { theme: "system" });

@@ -41,7 +41,7 @@ export async function openGallery() {
 
 /** @param {Kept} picture */
 export async function keep(picture) {
-  const all = [picture, ...gallery.value];
+  const all = [picture, ...gallery.value].sort((one, other) => other.at - one.at);
   let bytes = 0;
   const stay = all.filter((each, index) => {
     bytes += sizeOf(each);

@@ -31,7 +31,6 @@ import { Store } from "./store.js";
 export const runs = new Store([]);
 
 const controllers = new Map();
-const MOST_ENDED = 1; // the newest is on show; older ones are in the gallery
 
 /**
  * @param {import("../logic/orders.js").Choices} choices
@@ -43,9 +42,7 @@ export async function start(choices, order, shape) {
   const id = crypto.randomUUID?.() ?? String(Math.random());
   const slots = Array.from({ length: order.fields.n ?? 1 }, () => ({ progress: null, preview: null, kept: null }));
   const run = { id, status: "running", choices, order, shape, slots, failure: null, failedAt: 0 };
-  const ended = runs.value.filter((each) => each.status !== "running");
-  const running = runs.value.filter((each) => each.status === "running");
-  runs.set([run, ...running, ...ended.slice(0, MOST_ENDED - 1)]);
+  runs.set([run, ...runs.value.filter((each) => each.status === "running")]); // what has ended is in the gallery
   announce(slots.length > 1 ? `Making ${slots.length} pictures.` : "Making a picture.");
   await follow(run);
   return runs.value.find((each) => each.id === id) ?? run;

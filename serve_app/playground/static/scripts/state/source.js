@@ -22,16 +22,3 @@ export function pictureAmong(files) {
 }
 
 export const ACCEPT = KINDS.join(",");
-
-/** The picture itself, or a smaller file of it where it is larger than the service takes. @param {Blob} file @param {number} most */
-export async function fitting(file, most) {
-  if (file.size <= most) return file;
-  const bitmap = await createImageBitmap(file);
-  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext("2d").drawImage(bitmap, 0, 0);
-  for (const quality of [0.95, 0.85, 0.7]) {
-    const smaller = await canvas.convertToBlob({ type: "image/webp", quality });
-    if (smaller.size <= most) return smaller;
-  }
-  return file; // the service will say that it is too large
-}

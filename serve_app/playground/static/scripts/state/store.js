@@ -46,28 +46,30 @@ export function useStore(store) {
 }
 
 /**
- * A store that outlives the page where the browser lets it.
+ * A store that outlives the page where the browser lets it; where its storage is shut or full it lasts as long as the
+ * page.
  *
- * @template {object} T
- * @param {Storage} storage
+ * @template T
+ * @param {"localStorage" | "sessionStorage"} storage
  * @param {string} name
  * @param {T} first
- * @returns {Store<T>}
+ * @returns {Store<T> & {isNew: boolean}} isNew: nothing was kept
  */
 export function keptStore(storage, name, first) {
-  let value = first;
+  let kept;
   try {
-    value = { ...first, ...JSON.parse(storage.getItem(name) ?? "{}") };
+    kept = JSON.parse(window[storage].getItem(name));
   } catch {
-    // the storage is shut, or holds what is none of ours
+    kept = null; // it is shut, or holds what is none of ours
   }
-  const store = new Store(value);
-  store.watch((changed) => {
+  const isObject = typeof first === "object";
+  const store = new Store(kept === null ? first : isObject ? { ...first, ...kept } : kept);
+  store.watch((value) => {
     try {
-      storage.setItem(name, JSON.stringify(changed));
+      window[storage].setItem(name, JSON.stringify(value));
     } catch {
-      // it is full or shut: then it lasts as long as the page
+      // it is shut or full
     }
   });
-  return store;
+  return Object.assign(store, { isNew: kept === null });
 }
