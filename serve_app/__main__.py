@@ -145,7 +145,7 @@ def _readiness(file: ServeFile) -> tuple[int, dict[str, str]]:
 def _say_ready(file: ServeFile) -> None:
     key = ' -H "authorization: Bearer $KEY"' if file.needs_key else ""
     print(
-        f"\nEasel is ready on {file.url} (API: {file.url}/docs). Try:\n\n"
+        f"\nEasel is ready on {file.url}: open it in a browser (API: {file.url}/docs), or try:\n\n"
         f"  curl {file.url}/v1/images/generations{key} -H 'content-type: application/json' \\\n"
         """    -d '{"prompt": "a red circle on a blue background", "size": "256x256"}'\n""",
         flush=True,

@@ -5,7 +5,8 @@ import "../elements/mask_editor.js";
 import "../elements/picture_compare.js";
 import "../elements/pose_editor.js";
 import { change } from "./ask.js";
-import { chosenModel, modelsFor } from "./logic/models.js";
+import { modelsFor } from "./logic/models.js";
+import { useNarrow } from "./parts/basics.js";
 import { Composer } from "./parts/composer.js";
 import { Empty } from "./parts/empty.js";
 import { GalleryView } from "./parts/gallery_view.js";
@@ -13,7 +14,7 @@ import { Header } from "./parts/header.js";
 import { KeyDialog } from "./parts/key_form.js";
 import { Notices } from "./parts/notices.js";
 import { RunView } from "./parts/run_view.js";
-import { EditSource, PoseSource } from "./parts/source_view.js";
+import { Source } from "./parts/source_view.js";
 import { Viewer } from "./parts/viewer.js";
 import { announcement } from "./state/announcements.js";
 import { choices } from "./state/choices.js";
@@ -41,17 +42,16 @@ export function App() {
 }
 
 function Results({ onShow, onKey }) {
-  const { mode, model: name, size } = useStore(choices);
+  const { mode } = useStore(choices);
+  const isNarrow = useNarrow();
   const { models, failure } = useStore(service);
   const all = useStore(runs);
   const hasPictures = useStore(gallery).length > 0;
-  const model = models && chosenModel(mode, name, models);
   const isEmpty = !all.length && !hasPictures && mode === "text" && !failure;
   return html`<div class="results" id="results" tabindex="-1">
     <${Notices} />
-    ${model && mode === "edit" && html`<${EditSource} model=${model} />`}
-    ${model && mode === "pose" && html`<${PoseSource} model=${model} size=${size} />`}
-    ${isEmpty && html`<${Empty} canAsk=${model !== null} />`}
+    ${!isNarrow && html`<${Source} />`}
+    ${isEmpty && html`<${Empty} canAsk=${Boolean(models?.length)} />`}
     ${all.map((run, index) => html`<${RunView} key=${run.id} run=${run} isFirst=${index === 0} onShow=${onShow} onKey=${onKey} />`)}
     <${GalleryView} onShow=${onShow} />
   </div>`;

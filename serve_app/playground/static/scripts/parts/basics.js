@@ -1,6 +1,6 @@
 /** The smallest parts: icons, buttons with a name, labelled fields. */
 
-import { html } from "../../vendor/preact.js";
+import { html, useEffect, useState } from "../../vendor/preact.js";
 
 /** A drawing of icons.svg, which says nothing to a screen reader. */
 export function Icon({ name }) {
@@ -38,6 +38,18 @@ export function Segments({ label, name, options, value, onChange, hideLabel = fa
       )}
     </div>
   </fieldset>`;
+}
+
+/** Whether the window is a phone's: all is below one another. The width is layout.css's. */
+export function useNarrow() {
+  const [query] = useState(() => matchMedia("(max-width: 860px)"));
+  const [isNarrow, setNarrow] = useState(query.matches);
+  useEffect(() => {
+    const tell = () => setNarrow(query.matches);
+    query.addEventListener("change", tell);
+    return () => query.removeEventListener("change", tell);
+  }, []);
+  return isNarrow;
 }
 
 /** A number by slider and by keyboard; null, where that is allowed, is the service's own choice. */

@@ -8,10 +8,11 @@ import { choices, isFirstVisit } from "../state/choices.js";
 import { problems } from "../state/problems.js";
 import { isReady, service } from "../state/service_state.js";
 import { useStore } from "../state/store.js";
-import { Icon, Problem, Segments } from "./basics.js";
+import { Icon, Problem, Segments, useNarrow } from "./basics.js";
 import { Parameters } from "./parameters.js";
 import { PromptField } from "./prompt_field.js";
 import { SizePicker } from "./size_picker.js";
+import { Source } from "./source_view.js";
 
 const MODES = {
   text: { title: "From words", icon: "text" },
@@ -26,6 +27,7 @@ export function Composer() {
   const modes = modesOf(models ?? []);
   const mode = modes.includes(chosen.mode) ? chosen.mode : (modes[0] ?? "text");
   const model = models && chosenModel(mode, chosen.model, models);
+  const isNarrow = useNarrow();
   const submit = (event) => {
     event.preventDefault();
     ask();
@@ -34,6 +36,7 @@ export function Composer() {
     <div class="composer-fields">
       ${modes.length > 1 && html`<${Segments} label="How" hideLabel name="mode" value=${mode} onChange=${(value) => change({ mode: value, model: null })}
         options=${modes.map((each) => ({ value: each, ...MODES[each] }))} />`}
+      ${isNarrow && html`<${Source} />`}
       <${PromptField} value=${chosen.prompt} problem=${wrong.prompt} isFirstVisit=${isFirstVisit}
         onChange=${(prompt) => change({ prompt })} onSend=${ask} />
       ${model ? html`

@@ -4,7 +4,7 @@ import { html, useState } from "../../vendor/preact.js";
 import { ACCEPT, pictureAmong } from "../state/source.js";
 import { Icon } from "./basics.js";
 
-export function Dropzone({ id, title, hint, problem, onPicture, children }) {
+export function Dropzone({ id, title, hint, problem, isCompact = false, onPicture, children }) {
   const [isOver, setOver] = useState(false);
   const [isRefused, setRefused] = useState(false);
   const take = (files) => {
@@ -23,7 +23,7 @@ export function Dropzone({ id, title, hint, problem, onPicture, children }) {
     setOver(true);
   };
   const wrong = isRefused ? "PNG, JPEG and WebP pictures can be read." : problem;
-  return html`<div class="dropzone ${isOver ? "is-over" : ""}" onDragOver=${over} onDragLeave=${() => setOver(false)} onDrop=${drop}>
+  return html`<div class="dropzone ${isOver ? "is-over" : ""} ${isCompact ? "is-compact" : ""}" onDragOver=${over} onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <${Icon} name="picture" />
     <p class="dropzone-title">${title}</p>
     <p class="hint" id="${id}-hint">${hint}</p>

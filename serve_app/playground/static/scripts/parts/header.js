@@ -17,6 +17,7 @@ export function Header({ onKey }) {
   const { theme } = useStore(appearance);
   const wanted = useStore(keyWanted);
   const hasKey = useStore(key) !== "";
+  const isLocked = useStore(service).failure?.status === 401; // then the page asks by itself
   useEffect(() => {
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
@@ -25,7 +26,7 @@ export function Header({ onKey }) {
     <h1 class="brand"><${Icon} name="easel" />Easel</h1>
     <${Pulse} />
     <nav class="header-actions" aria-label="Page">
-      ${wanted && html`<${IconButton} icon="key" label=${hasKey ? "API key: change" : "API key: enter"} kind=${hasKey ? "is-set" : ""} onClick=${onKey} />`}
+      ${wanted && !isLocked && html`<${IconButton} icon="key" label=${hasKey ? "API key: change" : "API key: enter"} kind=${hasKey ? "is-set" : ""} onClick=${onKey} />`}
       <a class="icon-button" href="docs" aria-label="API documentation" title="API documentation"><${Icon} name="book" /></a>
       <${IconButton} icon=${THEMES[theme].icon} label=${THEMES[theme].label} onClick=${() => appearance.set({ theme: THEMES[theme].next })} />
     </nav>

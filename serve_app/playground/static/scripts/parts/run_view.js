@@ -1,11 +1,12 @@
 /** A run: its pictures while they form and when they are done, in the shape that they will have, and how far each is. */
 
-import { html, useEffect, useRef } from "../../vendor/preact.js";
+import { html } from "../../vendor/preact.js";
 import { titleOf } from "../logic/models.js";
 import { duration, progressText, shareDone } from "../logic/words.js";
 import { urlOf } from "../state/gallery.js";
 import { cancel, drop, retry } from "../state/runs.js";
 import { Action, Icon } from "./basics.js";
+import { Compare } from "./compare.js";
 import { FailureCard } from "./failure_card.js";
 import { PictureActions } from "./picture_actions.js";
 
@@ -56,13 +57,4 @@ function SlotView({ slot, ratio, run, index, onShow }) {
         aria-valuenow=${Math.round(100 * share)} aria-valuetext=${text}><span style=${{ transform: `scaleX(${share})` }}></span></div>
     </div>`}
   </div>`;
-}
-
-/** The picture before and after, under a slider. */
-export function Compare({ before, after, name }) {
-  const element = useRef(null);
-  useEffect(() => {
-    element.current.show(urlOf(before), urlOf(after), name);
-  }, [before, after]);
-  return html`<picture-compare ref=${element}></picture-compare>`;
 }

@@ -1,16 +1,26 @@
 /** What a picture is made from beside words: the picture to edit in its editor, or the pose in its own. */
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
-import { needsMask } from "../logic/models.js";
+import { chosenModel, needsMask } from "../logic/models.js";
 import { parseSize } from "../logic/sizes.js";
 import { keyHeaders } from "../service.js";
+import { choices } from "../state/choices.js";
 import { problems } from "../state/problems.js";
+import { service } from "../state/service_state.js";
 import { editors, photo, picture } from "../state/source.js";
 import { useStore } from "../state/store.js";
 import { Action, Problem } from "./basics.js";
 import { Dropzone } from "./dropzone.js";
 
-export function EditSource({ model }) {
+export function Source() {
+  const { mode, model: name, size } = useStore(choices);
+  const { models } = useStore(service);
+  const model = models && chosenModel(mode, name, models);
+  if (model && mode === "edit") return html`<${EditSource} model=${model} />`;
+  return model && mode === "pose" ? html`<${PoseSource} model=${model} size=${size} />` : null;
+}
+
+function EditSource({ model }) {
   const file = useStore(picture);
   const wrong = useStore(problems).picture;
   const element = useRef(null);
@@ -45,7 +55,7 @@ export function EditSource({ model }) {
   </section>`;
 }
 
-export function PoseSource({ model, size }) {
+function PoseSource({ model, size }) {
   const file = useStore(photo);
   const wrong = useStore(problems).pose;
   const [hasPose, setHasPose] = useState(false);
@@ -75,7 +85,7 @@ export function PoseSource({ model, size }) {
   }, [file]);
   return html`<section class="source" aria-label="Pose" aria-busy=${isLooking}>
     <div class="pose-holder" hidden=${!hasPose}><pose-editor ref=${element}></pose-editor></div>
-    <${Dropzone} id="pose" title=${isLooking ? "Looking for people…" : hasPose ? "Another photo" : "Drop a photo of a person here"} problem=${wrong}
+    <${Dropzone} id="pose" isCompact=${hasPose} title=${isLooking ? "Looking for people…" : hasPose ? "Another photo" : "Drop a photo of a person here"} problem=${wrong}
       hint="Or paste it. The picture follows the pose; drag its joints to change it." onPicture=${(chosen) => photo.set(chosen)}>
       <${Action} icon="pose" label="Standing figure" onClick=${begin} />
     <//>

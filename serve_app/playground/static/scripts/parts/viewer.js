@@ -6,9 +6,9 @@ import { partsOf } from "../logic/words.js";
 import { gallery, remove, urlOf } from "../state/gallery.js";
 import { useStore } from "../state/store.js";
 import { Action, IconButton } from "./basics.js";
+import { Compare } from "./compare.js";
 import { Dialog } from "./dialog.js";
 import { PictureActions } from "./picture_actions.js";
-import { Compare } from "./run_view.js";
 
 export function Viewer({ picture, onShow, onClose }) {
   const all = useStore(gallery);

@@ -79,8 +79,8 @@ export function release(blob) {
   urls.delete(blob);
 }
 
-function forget(picture) {
-  release(picture.picture);
+function forget({ picture, files }) {
+  [picture, ...Object.values(files)].forEach(release);
 }
 
 function sizeOf({ picture, files }) {

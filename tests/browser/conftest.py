@@ -1,0 +1,128 @@
+"""The page in a real browser, against the running service. Every page is watched: it asks no other origin and logs no
+error."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
+
+if TYPE_CHECKING:
+    from tests.conftest import LiveService
+
+CHROMIUM = shutil.which("chromium")
+SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+MILLISECONDS = 60_000  # for what takes a second or two: only a hang takes longer
+PROMPT = "a red circle on a blue background"
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """Until the end of the run: no test after these may have an event loop of its own in this thread."""
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    yield launched
+    launched.close()
+
+
+class Watch:
+    """What a page has done wrong."""
+
+    def __init__(self, origin: str) -> None:
+        self.wrong: list[str] = []
+        self.expected = re.compile("(?!)")  # of the console
+        self._origin = origin
+
+    def request(self, request: Request) -> None:
+        if not request.url.startswith((self._origin, "blob:", "data:")):
+            self.wrong.append(f"asked {request.url}")
+
+    def console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not self.expected.search(message.text):
+            self.wrong.append(message.text)
+
+
+@pytest.fixture
+def open_page(browser: Browser, service: LiveService) -> Iterator[Open]:
+    """Opens the page in a browser that was never here: `open_page("phone", expected="429")`, where the console may
+    tell of what matches `expected`."""
+    watches: list[Watch] = []
+    with ExitStack() as contexts:
+
+        def open_one(
+            where: str = "desktop",
+            *,
+            expected: str = "(?!)",
+            prepare: Callable[[Page], None] = lambda page: None,
+            size: tuple[int, int] | None = None,
+            **options: Any,
+        ) -> Page:
+            width, height = size or SIZES[where]
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                has_touch=where == "phone",
+                accept_downloads=True,
+                **options,
+            )
+            contexts.callback(context.close)
+            context.set_default_timeout(MILLISECONDS)
+            page = context.new_page()
+            watch = Watch(service.url)
+            watch.expected = re.compile(expected)
+            watches.append(watch)
+            page.on("request", watch.request)
+            page.on("console", watch.console)
+            page.on("pageerror", lambda error: watch.wrong.append(str(error)))
+            prepare(page)
+            page.goto(f"{service.url}/")
+            return page
+
+        yield open_one
+    assert [each for watch in watches for each in watch.wrong] == []
+
+
+@pytest.fixture(params=SIZES)
+def page(request: pytest.FixtureRequest, open_page: Open) -> Page:
+    """On a desktop and on a phone."""
+    opened = open_page(request.param)
+    opened.wait_for_selector("#model")
+    return opened
+
+
+def make(page: Page, prompt: str = PROMPT, pictures: int = 1) -> None:
+    """Has pictures made, and waits until they are there."""
+    page.fill("#prompt", prompt)
+    page.press("#prompt", "Enter")
+    page.wait_for_selector(f".run [aria-label^='Show large: {prompt}'] img >> nth={pictures - 1}")
+
+
+def sent(request: Request) -> dict[str, Any]:
+    """The JSON of a request."""
+    body: dict[str, Any] = request.post_data_json
+    return body
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Somebody, 256x192."""
+    from skimage.data import astronaut
+
+    path = tmp_path / "photo.png"
+    Image.fromarray(astronaut()).crop((0, 0, 512, 384)).resize((256, 192)).save(path)
+    return path

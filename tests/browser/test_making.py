@@ -1,0 +1,188 @@
+"""From words to pictures."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page, Request, expect
+
+from tests.browser.conftest import PROMPT, Open, make, sent
+
+if TYPE_CHECKING:
+    from tests.conftest import LiveService
+
+GENERATIONS = re.compile(".*/openai/v1/images/generations")
+
+
+def generation(page: Page) -> Request:
+    """Presses Enter in the prompt; what that asks of the service."""
+    with page.expect_request(GENERATIONS) as asked:
+        page.press("#prompt", "Enter")
+    return asked.value
+
+
+def test_the_first_visit_needs_nothing_but_enter(open_page: Open) -> None:
+    page = open_page()
+    page.wait_for_selector("#model")
+    assert page.input_value("#prompt") == PROMPT
+    expect(page.get_by_role("heading", name="Say what you want to see")).to_be_visible()
+    with page.expect_request(GENERATIONS) as asked:
+        page.keyboard.press("Enter")
+    name = "stabilityai/stable-diffusion-xl-base-1.0"
+    assert sent(asked.value) == {"model": name, "prompt": PROMPT, "stream": True, "partial_images": 3}
+    picture = page.locator(".run .slot.is-done img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
+    assert page.evaluate("document.activeElement.id") == "prompt"
+    assert page.locator(".run-facts").inner_text().startswith("Stable Diffusion XL base 1.0 · 256 × 256 · seed ")
+
+
+def test_an_example_is_a_click_away(page: Page) -> None:
+    page.get_by_role("button", name="a lighthouse at dusk").click()
+    expect(page.locator(".run .slot.is-done img")).to_be_visible()
+
+
+def test_the_picture_is_seen_while_it_forms(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            window.seen = {previews: new Set(), texts: new Set()};
+            new MutationObserver(() => {
+                for (const image of document.querySelectorAll(".preview")) seen.previews.add(image.src);
+                for (const bar of document.querySelectorAll("[role=progressbar]")) seen.texts.add(bar.ariaValueText);
+            }).observe(document.body, {subtree: true, childList: true, attributes: true});
+        }"""
+    )
+    page.check("input[name=quality][value=hd]")
+    make(page)
+    seen = page.evaluate("({previews: [...seen.previews], texts: [...seen.texts]})")
+    assert len(seen["previews"]) == 3
+    steps = [int(found[1]) for text in seen["texts"] if (found := re.match(r"Step (\d+) of 20", text or ""))]
+    assert len(steps) > 2
+    assert steps == sorted(steps)
+    assert page.get_by_role("status").filter(has_text="The picture is ready.").count() == 1
+
+
+def test_shift_and_enter_make_a_line(page: Page) -> None:
+    page.fill("#prompt", "one")
+    page.press("#prompt", "End")
+    page.press("#prompt", "Shift+Enter")
+    page.keyboard.type("two")
+    assert page.input_value("#prompt") == "one\ntwo"
+    assert page.locator(".run").count() == 0
+
+
+def test_weighed_words_are_marked(page: Page) -> None:
+    page.fill("#prompt", "a (red fox:1.3) in deep(1.8) snow, (clouds)0.4 (1999)")
+    marks = page.locator(".prompt-marks mark")
+    assert "".join(marks.all_inner_texts()).replace("(", "").startswith("red fox:1.3")
+    assert page.locator("mark.more-1").first.inner_text() == "("
+    assert page.locator("mark.more-3").all_inner_texts() == ["deep", "(1.8)"]
+    assert "1999" not in "".join(marks.all_inner_texts())
+
+
+def test_all_that_is_chosen_is_sent(page: Page) -> None:
+    page.get_by_role("radio", name="Landscape").check()
+    page.check("input[name=quality][value=low]")
+    page.get_by_role("button", name="One picture more").click()
+    page.locator(".more > summary").click()
+    page.fill("#steps", "3")
+    page.fill("#guidance", "6.5")
+    page.fill("#seed", "7")
+    page.fill("#negative", "blurry")
+    page.check("input[name=format][value=webp]")
+    page.fill("#prompt", "an otter")
+    body = sent(generation(page))
+    wanted = {"size": "296x224", "n": 2, "quality": "low", "num_steps": 3, "guidance_scale": 6.5, "seed": 7}
+    assert wanted.items() <= body.items()
+    assert (body["negative_prompt"], body["output_format"], body["output_compression"]) == ("blurry", "webp", 90)
+    page.wait_for_selector(".run [aria-label='Show large: an otter, picture 2'] img")
+    page.locator(".thumbnail").first.click()
+    facts = page.locator(".facts").inner_text()
+    assert "296 × 224" in facts
+    assert re.search(r"Seed\s+7\b", facts)
+    assert re.search(r"Steps\s+3\b", facts)
+
+
+def test_what_a_model_does_not_take_is_not_shown(page: Page) -> None:
+    page.locator(".more > summary").click()
+    expect(page.locator("#guidance")).to_be_visible()
+    page.select_option("#model", label="FLUX.1 schnell")
+    expect(page.locator("#guidance")).to_have_count(0)
+    expect(page.locator("#negative")).to_have_count(0)
+    assert page.get_attribute("#steps", "max") == "8"
+    body = sent(generation(page))
+    assert body["model"] == "black-forest-labs/FLUX.1-schnell"
+    expect(page.locator(".run .slot.is-done img")).to_be_visible()
+
+
+def test_a_size_that_the_model_does_not_make_is_told_before_it_is_asked_for(page: Page) -> None:
+    page.get_by_role("radio", name="Free").check()
+    page.get_by_label("Width").fill("2000")
+    page.press("#prompt", "Enter")
+    expect(page.locator("#size-problem")).to_have_text("Sides are 64 to 1024 pixels.")
+    assert page.locator(".run").count() == 0
+    page.get_by_label("Width").fill("128")
+    page.get_by_label("Height").fill("64")
+    assert sent(generation(page))["size"] == "128x64"
+
+
+def test_a_seed_is_drawn_and_kept(page: Page) -> None:
+    page.locator(".more > summary").click()
+    page.get_by_role("button", name="Draw a seed").click()
+    drawn = int(page.input_value("#seed"))
+    page.get_by_role("button", name="Let the seed be random").click()
+    assert page.input_value("#seed") == ""
+    page.fill("#seed", str(drawn))
+    first = sent(generation(page))
+    assert first["seed"] == drawn
+    expect(page.locator(".run .slot.is-done img")).to_be_visible()
+    page.get_by_role("button", name="Let the seed be random").click()
+    page.get_by_role("button", name="Keep the last seed").click()
+    assert page.input_value("#seed") == str(drawn)
+
+
+@pytest.mark.parametrize("way", ["Stop", "leave"])
+def test_stopping_ends_the_work_of_the_service(way: str, open_page: Open, service: LiveService) -> None:
+    page = open_page()
+    page.wait_for_selector("#model")
+    before = service.engine().cancelled
+    page.get_by_role("radio", name="Free").check()
+    page.get_by_label("Width").fill("1024")
+    page.get_by_label("Height").fill("1024")
+    page.locator(".more > summary").click()
+    page.fill("#steps", "100")
+    page.press("#prompt", "Enter")
+    page.wait_for_selector(".progress-text:has-text('Step 1 of 100')")
+    if way == "Stop":
+        page.get_by_role("button", name="Stop").click()
+        expect(page.locator(".run")).to_have_count(0)
+    else:
+        page.goto("about:blank")
+    ends = time.monotonic() + 60
+    while service.engine().cancelled == before and time.monotonic() < ends:
+        time.sleep(0.1)
+    assert service.engine().cancelled == before + 1
+
+
+def test_several_run_at_once(page: Page) -> None:
+    page.check("input[name=quality][value=hd]")
+    for prompt in ("one otter", "two otters", "three otters"):
+        page.fill("#prompt", prompt)
+        page.press("#prompt", "Enter")
+    expect(page.locator(".thumbnail")).to_have_count(3)
+    assert page.locator(".run").first.locator(".run-prompt").inner_text() == "three otters"
+
+
+def test_what_was_chosen_is_there_at_the_next_visit(page: Page) -> None:
+    page.fill("#prompt", "an otter")
+    page.check("input[name=quality][value=low]")
+    page.get_by_role("button", name=re.compile("^Theme")).click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    page.reload()
+    page.wait_for_selector("#model")
+    assert page.input_value("#prompt") == "an otter"
+    assert page.is_checked("input[name=quality][value=low]")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
