@@ -51,7 +51,7 @@ def node(*arguments: str | Path, given: str = "") -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.test.mjs")), ids=lambda path: path.name)
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.test.js")), ids=lambda path: path.name)
 def test_logic(file: Path) -> None:
     assert "# fail 0" in node("--test", "--test-reporter=tap", file)
 
