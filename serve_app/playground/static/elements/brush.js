@@ -5,7 +5,7 @@ const WIDEST = 0.4; // at size 100
 
 export class Brush {
   erases = false;
-  size = 55;
+  size = 65;
 
   /** 0 to 100, where each step widens it by the same share. */
   resize(size) {

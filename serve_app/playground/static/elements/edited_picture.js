@@ -42,18 +42,26 @@ export class EditedPicture {
     return this.#stroke !== null || this.#draft !== undefined;
   }
 
+  /** Returns the operation, which is one of the mask as a whole. */
   do(operation) {
     this.history.add(operation);
     this.#surface.apply(operation);
     this.#measure();
+    return operation;
   }
 
+  /** Returns the operation that was undone, or undefined where there was none. */
   undo() {
-    return this.#revert(this.history.undo());
+    const operation = this.history.undo();
+    this.#redraw();
+    return operation;
   }
 
+  /** Returns the operation that was done again, or undefined where there was none. */
   redo() {
-    return this.#revert(this.history.redo());
+    const operation = this.history.redo();
+    this.#redraw();
+    return operation;
   }
 
   beginStroke(place, radius, erases) {
@@ -92,7 +100,7 @@ export class EditedPicture {
     if (this.#stroke) {
       this.#stroke = null;
       this.history.drop();
-      this.#revert(true);
+      this.#redraw();
     }
   }
 
@@ -114,12 +122,9 @@ export class EditedPicture {
     return editFiles(this.picture, this.history, this.#base, limits, maxBytes);
   }
 
-  #revert(isAny) {
-    if (isAny) {
-      this.#surface.replay(this.history.operations);
-      this.#measure();
-    }
-    return Boolean(isAny);
+  #redraw() {
+    this.#surface.replay(this.history.operations);
+    this.#measure();
   }
 
   #measure() {

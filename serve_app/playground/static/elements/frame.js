@@ -4,8 +4,8 @@
 // pixels to paint at its left, with x = 100 as many are cut off. null is the picture itself. Limits are those of a
 // model, as /v1/models has them, with `multiple` for its size_multiple.
 //
-// Invariants: what `layout` says is within the limits, whatever the frame, but for a picture without a frame, whose
-// shape stays its own. The picture's proportions are kept. No sliver is left to paint at an edge that was not moved out.
+// Invariants: what `layout` says is within the limits, whatever the frame; only a picture without one keeps its shape.
+// Proportions are kept. No sliver is left to paint at an edge that was not moved out.
 
 export const HANDLES = ["nw", "n", "ne", "e", "se", "s", "sw", "w"];
 export const PRESETS = {
@@ -19,21 +19,23 @@ export const PRESETS = {
 const REACH = 1.5; // times the picture's longer side: as far out may an edge go
 const AS_GOOD_AS = 1e-6; // 2047.9999999 is 2048
 
-/** The frame that just holds all of the picture, of {width, height}, in the shape of a preset. */
-export function preset(name, picture) {
+/** The frame of a preset's shape that just holds all of the picture, {width, height}. */
+export function preset(name, picture, limits) {
+  const { width, height } = picture;
   if (name === "whole") {
     return null;
   }
-  const { width, height } = picture;
   if (name === "grown") {
     const [x, y] = [Math.round(width / 4), Math.round(height / 4)];
-    return { x: -x, y: -y, width: width + 2 * x, height: height + 2 * y };
+    return shaped({ x: -x, y: -y, width: width + 2 * x, height: height + 2 * y }, limits);
   }
   const { ratio } = PRESETS[name];
-  const wide = Math.max(width, Math.round(height * ratio));
-  const high = Math.max(height, Math.round(width / ratio));
-  const frame = { x: -Math.floor((wide - width) / 2), y: -Math.floor((high - height) / 2), width: wide, height: high };
-  return orWhole(frame, picture);
+  const outer = around(
+    whole(picture),
+    Math.max(width, Math.round(height * ratio)),
+    Math.max(height, Math.round(width / ratio)),
+  );
+  return orWhole(shaped(outer, limits), picture);
 }
 
 /**
@@ -55,13 +57,11 @@ export function resized(frame, handle, dx, dy, picture, limits, snap = 0) {
 }
 
 /** The frame moved as it is by dx, dy pixels of the picture, of which some stays inside. */
-export function moved(frame, dx, dy, picture) {
-  const { x, y, width, height } = frame ?? whole(picture);
+export function moved(frame, dx, dy, picture, limits) {
+  const { x, y, width, height } = frame ?? shaped(whole(picture), limits);
   const along = (start, length, own) => Math.round(clamp(start, overlap(own) - length, own - overlap(own)));
-  return orWhole(
-    { x: along(x + dx, width, picture.width), y: along(y + dy, height, picture.height), width, height },
-    picture,
-  );
+  const place = { x: along(x + dx, width, picture.width), y: along(y + dy, height, picture.height) };
+  return orWhole({ ...place, width, height }, picture);
 }
 
 /**
@@ -69,27 +69,36 @@ export function moved(frame, dx, dy, picture) {
  * reach beyond: both in whole pixels. `scale` is 1 where the picture keeps its pixels.
  */
 export function layout(picture, frame, limits) {
-  const outer = frame ?? picture;
-  const scale = scaleInto(limits, outer);
   if (!frame) {
+    const scale = scaleInto(limits, picture);
     const round = scale > 1 ? (side) => Math.ceil(side - AS_GOOD_AS) : (side) => Math.floor(side + AS_GOOD_AS);
     const size = { width: round(picture.width * scale), height: round(picture.height * scale) };
     return { ...size, scale, source: { x: 0, y: 0, ...size } };
   }
+  const outer = shaped(frame, limits); // which it is, unless the limits have changed
+  const scale = scaleInto(limits, outer);
   const { multiple, min_side, max_aspect } = limits;
   const down = (side) => Math.floor((side + AS_GOOD_AS) / multiple) * multiple;
   const rounded = (side) => Math.max(down(side), Math.ceil(min_side / multiple) * multiple);
-  const [wide, high] = [rounded(frame.width * scale), rounded(frame.height * scale)];
+  const [wide, high] = [rounded(outer.width * scale), rounded(outer.height * scale)];
   const width = Math.min(wide, down(high * max_aspect));
   const height = Math.min(high, down(wide * max_aspect));
-  const across = placed(frame.x, frame.width, picture.width, scale, width);
-  const along = placed(frame.y, frame.height, picture.height, scale, height);
+  const across = placed(outer.x, outer.width, picture.width, scale, width);
+  const along = placed(outer.y, outer.height, picture.height, scale, height);
   return {
     width,
     height,
     scale,
     source: { x: across.start, y: along.start, width: across.length, height: along.length },
   };
+}
+
+/** What holds both picture and frame, {x, y, width, height}. */
+export function outline(picture, frame) {
+  const { x, y, width, height } = frame ?? whole(picture);
+  const [left, top] = [Math.min(0, x), Math.min(0, y)];
+  const [right, bottom] = [Math.max(picture.width, x + width), Math.max(picture.height, y + height)];
+  return { x: left, y: top, width: right - left, height: bottom - top };
 }
 
 /** Why a model with these limits would refuse a picture of this size, or null: only shape is left to be wrong. */
@@ -102,6 +111,17 @@ export function misfit({ width, height }, limits) {
 
 function whole({ width, height }) {
   return { x: 0, y: 0, width, height };
+}
+
+/** A frame of another size with the same middle. */
+function around({ x, y, width, height }, wide, high) {
+  return { x: x - Math.floor((wide - width) / 2), y: y - Math.floor((high - height) / 2), width: wide, height: high };
+}
+
+/** A frame made wider or higher, to the longest shape that is allowed. */
+function shaped(frame, { max_aspect: most }) {
+  const { width, height } = frame;
+  return around(frame, Math.max(width, Math.ceil(height / most)), Math.max(height, Math.ceil(width / most)));
 }
 
 function orWhole(frame, picture) {
@@ -138,12 +158,12 @@ function scaleInto({ min_side, max_side, max_pixels }, { width, height }) {
   return shrink < 1 ? shrink : Math.max(1, min_side / Math.min(width, height));
 }
 
-/** One axis: what rounding to `side` takes away comes off the end where the frame goes out farther. */
+/** One axis: what rounding to `side` takes away comes off the end that was moved farther. */
 function placed(start, length, own, scale, side) {
-  const [before, after] = [-start, start + length - own];
+  const [before, after] = [Math.abs(start), Math.abs(start + length - own)];
   const excess = length * scale - side;
   const share = before > after ? 1 : before < after ? 0 : 0.5;
-  return { start: Math.round(before * scale - excess * share) + 0, length: Math.round(own * scale) };
+  return { start: Math.round(-start * scale - excess * share) + 0, length: Math.round(own * scale) };
 }
 
 function clamp(value, least, most) {

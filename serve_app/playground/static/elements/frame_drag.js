@@ -40,7 +40,7 @@ export class FrameDrag {
 
   moveTo({ x, y }) {
     const { from } = this.#began;
-    this.#draft((frame, picture) => moved(frame, x - from.x, y - from.y, picture));
+    this.#draft((frame, picture) => moved(frame, x - from.x, y - from.y, picture, this.limits));
   }
 
   end() {
@@ -61,7 +61,7 @@ export class FrameDrag {
     const [dx, dy] = [across * this.limits.multiple, down * this.limits.multiple];
     this.begin();
     this.#draft((frame, picture) =>
-      handle ? resized(frame, handle, dx, dy, picture, this.limits) : moved(frame, dx, dy, picture),
+      handle ? resized(frame, handle, dx, dy, picture, this.limits) : moved(frame, dx, dy, picture, this.limits),
     );
     this.end();
   }

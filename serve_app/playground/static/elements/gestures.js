@@ -38,7 +38,7 @@ export function watchGestures(element, handlers) {
     } else {
       event.preventDefault(); // the middle button would scroll the page
     }
-    handlers.hover(action === "draw" && event.pointerType !== "touch" ? placeOf(event) : null);
+    handlers.hover(action === "draw" ? placeOf(event) : null);
   });
 
   element.addEventListener("pointermove", (event) => {
@@ -56,7 +56,7 @@ export function watchGestures(element, handlers) {
     if (before) {
       pointers.set(event.pointerId, place);
     }
-    handlers.hover(event.pointerType === "touch" ? null : place);
+    handlers.hover(action === null || action === "draw" ? place : null);
   });
 
   function pinch(before, after, other) {

@@ -1,6 +1,6 @@
 // What was done to a picture, in order, to be undone and done again. Nothing here draws.
 //
-// An operation is {kind: "stroke", erases, radius, points: [{x, y}, …]} or {kind: "invert"} or {kind: "clear"}, all of
+// An operation is {kind: "stroke", erases, radius, points: [{x, y}, …]}, {kind: "invert"} or {kind: "clear"}, all of
 // the mask, or {kind: "frame", frame}; places and radius are in pixels of the picture. Operations are never changed
 // once they are done, but for the stroke that is being drawn.
 

@@ -2,7 +2,7 @@
 //
 // Properties: `limits`, a model's, as /v1/models has them, with `multiple` for size_multiple; `maxBytes`, of a file;
 // `mode`, "mask" or "frame"; `size`, of what will be made, or null. Methods: open(file), close(), result(). Fires
-// `change` when what `result` returns has changed. Shows nothing while no picture is open. Its style sheet,
+// `change` when what `result` returns may have changed. Shows nothing while no picture is open. Its style sheet,
 // mask_editor.css, is the page's to link.
 
 import { Brush } from "./brush.js";
@@ -16,8 +16,10 @@ import { shortcutOf } from "./stage_keys.js";
 import { Toolbar } from "./toolbar.js";
 
 const LIMITS = { min_side: 64, max_side: 2048, max_pixels: 2048 * 2048, max_aspect: 4, multiple: 8 };
-const HINT =
-  "Arrow keys move the crosshair, with Shift faster; Space or Enter paints, and while it is held, arrows draw.";
+const HINTS = {
+  mask: "Mask: arrow keys move the crosshair, with Shift faster; Space or Enter paints, and draws while it is held.",
+  frame: "Frame: arrow keys move it, with Shift faster; its edges and corners come next.",
+};
 const SIZE_STEP = 5;
 
 class MaskEditor extends HTMLElement {
@@ -28,16 +30,19 @@ class MaskEditor extends HTMLElement {
   #brush = new Brush();
   #stage = new Stage(this.#brush, {
     progress: () => this.#update(),
-    change: () => this.#changed(),
+    change: () => {
+      this.#changed();
+      this.#say(`${this.#sizeText.textContent}. ${this.#notes.textContent}`);
+    },
     say: (text) => this.#say(text),
   });
   #toolbar = new Toolbar({
     press: (name) => this.#command(name),
-    preset: (name) => this.#setFrame(preset(name, this.#edited.picture)),
+    preset: (name) => this.#setFrame(preset(name, this.#edited.picture, this.#limits)),
     resize: (size) => this.#resizeBrush(size),
   });
   #sizeText = make("strong", { className: "mask-editor__dimensions" });
-  #notes = make("span", { className: "mask-editor__notes" });
+  #notes = make("p", { className: "mask-editor__notes" });
   #problem = make("p", { className: "mask-editor__problem", role: "alert" });
   #status = make("p", { className: "mask-editor__status", role: "status" });
 
@@ -46,9 +51,7 @@ class MaskEditor extends HTMLElement {
       return;
     }
     this.#stage.limits = this.#limits;
-    this.#stage.canvas.setAttribute("aria-label", `Mask. ${HINT}`);
-    const facts = make("p", { className: "mask-editor__facts" }, this.#sizeText, " ", this.#notes);
-    const footer = make("div", { className: "mask-editor__footer" }, facts, this.#toolbar.zoom);
+    const footer = make("div", { className: "mask-editor__footer" }, this.#sizeText, this.#notes, this.#toolbar.zoom);
     this.append(this.#toolbar.element, this.#stage.element, footer, this.#problem, this.#status);
     this.addEventListener("keydown", (event) => this.#onKey(event));
     this.hidden = !this.#edited;
@@ -153,10 +156,10 @@ class MaskEditor extends HTMLElement {
       brush: () => this.#choose(false),
       eraser: () => this.#choose(true),
       frame: () => (this.mode = this.mode === "frame" ? "mask" : "frame"),
-      undo: () => edited.undo() && this.#done("Undone."),
-      redo: () => edited.redo() && this.#done("Done again."),
-      invert: () => this.#do({ kind: "invert" }, "Mask inverted."),
-      clear: () => edited.coverage > 0 && this.#do({ kind: "clear" }, "Mask cleared."),
+      undo: () => this.#done(edited.undo(), "Undone."),
+      redo: () => this.#done(edited.redo(), "Done again."),
+      invert: () => this.#done(edited.do({ kind: "invert" }), "Mask inverted."),
+      clear: () => edited.coverage > 0 && this.#done(edited.do({ kind: "clear" }), "Mask cleared."),
       closer: () => this.#zoom(1),
       farther: () => this.#zoom(-1),
       fit: () => this.#zoom(-Infinity),
@@ -189,13 +192,14 @@ class MaskEditor extends HTMLElement {
     this.#changed();
   }
 
-  #do(operation, text) {
-    this.#edited.do(operation);
-    this.#done(text);
-  }
-
-  #done(text) {
-    this.#stage.refit();
+  #done(operation, text) {
+    if (!operation) {
+      return;
+    }
+    if (operation.kind === "frame") {
+      this.#stage.fit();
+    }
+    this.#stage.redraw();
     this.#changed();
     this.#say(`${text} ${percent(this.#edited.coverage)} marked.`);
   }
@@ -219,6 +223,7 @@ class MaskEditor extends HTMLElement {
     this.#sizeText.textContent = size;
     this.#notes.textContent = notes.join(" ");
     this.#problem.textContent = problem ?? "";
+    this.#stage.canvas.setAttribute("aria-label", HINTS[this.mode]);
     const { isFitted, isClosest } = this.#stage.zooms;
     const disabled = {
       undo: !history.canUndo,
@@ -228,7 +233,7 @@ class MaskEditor extends HTMLElement {
       farther: isFitted,
       fit: isFitted,
     };
-    const same = (name) => JSON.stringify(preset(name, picture)) === JSON.stringify(frame);
+    const same = (name) => JSON.stringify(preset(name, picture, this.#limits)) === JSON.stringify(frame);
     this.#toolbar.update({
       tool: this.mode === "frame" ? "frame" : this.#brush.erases ? "eraser" : "brush",
       preset: Object.keys(PRESETS).find(same),

@@ -106,6 +106,7 @@ export class Painter {
     context.save();
     context.clip(path);
     path.rect(0, 0, size.width, size.height);
+    context.fillStyle = "#000";
     context.fill(path, "evenodd");
     context.restore();
   }

@@ -14,7 +14,7 @@ class PictureCompare extends HTMLElement {
     type: "range",
     min: 0,
     max: 100,
-    step: "any",
+    step: 1,
     value: 50,
   });
   #view = make(
@@ -88,11 +88,12 @@ class PictureCompare extends HTMLElement {
     }
   }
 
-  #divide(value) {
-    this.#range.value = value;
-    const percent = `${Math.round(this.#range.valueAsNumber)} %`;
-    this.#range.setAttribute("aria-valuetext", `${percent} before`);
-    this.#view.style.setProperty("--divider", `${this.#range.valueAsNumber}%`);
+  /** Shows `before` up to a place, in percent of the width. */
+  #divide(place) {
+    const percent = Math.max(0, Math.min(place, 100));
+    this.#range.value = percent; // in whole steps, which a drag is too fine for
+    this.#range.setAttribute("aria-valuetext", `${Math.round(percent)} % before`);
+    this.#view.style.setProperty("--divider", `${percent}%`);
   }
 }
 

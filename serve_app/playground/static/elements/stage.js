@@ -4,6 +4,7 @@
 // page moves while one works.
 
 import { make } from "./dom.js";
+import { outline } from "./frame.js";
 import { FrameDrag } from "./frame_drag.js";
 import { FAST, FrameHandles } from "./frame_handles.js";
 import { watchGestures } from "./gestures.js";
@@ -11,8 +12,8 @@ import { Painter } from "./painter.js";
 import { watchKeys } from "./stage_keys.js";
 import { Viewport } from "./viewport.js";
 
-const MARGIN = { mask: 12, frame: 44 }; // CSS pixels around the picture; a frame needs room to go out
-const SHAPES = [1, 16 / 9]; // the stage's narrowest and widest
+const MARGIN = { mask: 12, frame: 36 }; // CSS pixels around the picture; a frame needs room to go out
+const SHAPES = [0.85, 16 / 9]; // the stage's narrowest and widest
 const STEP = { slow: 0.5, fast: 2 }; // of the crosshair, in radii of the brush
 const ZOOM = 1.5;
 
@@ -83,15 +84,7 @@ export class Stage {
   /** Shows all of the picture and the frame. */
   fit() {
     if (this.#edited) {
-      this.#viewport.fit(this.#size, union(this.#edited.picture, this.#edited.frame), MARGIN[this.mode]);
-    }
-    this.redraw();
-  }
-
-  /** As `fit`, if all was shown before. */
-  refit() {
-    if (this.#viewport.isFitted) {
-      this.fit();
+      this.#viewport.fit(this.#size, outline(this.#edited.picture, this.#edited.frame), MARGIN[this.mode]);
     }
     this.redraw();
   }
@@ -137,14 +130,9 @@ export class Stage {
   }
 
   #resize() {
-    const { clientWidth: width, clientHeight: height } = this.element;
-    const wasFitted = this.#viewport.isFitted || !this.#size.width;
-    this.#size = { width, height };
+    this.#size = { width: this.element.clientWidth, height: this.element.clientHeight };
     this.#painter.resize(this.#size, window.devicePixelRatio);
-    if (wasFitted) {
-      this.fit();
-    }
-    this.redraw();
+    this.fit();
   }
 
   #gestures() {
@@ -246,17 +234,4 @@ export class Stage {
       this.#notify.change();
     }
   }
-}
-
-function union({ width, height }, frame) {
-  if (!frame) {
-    return { x: 0, y: 0, width, height };
-  }
-  const [x, y] = [Math.min(0, frame.x), Math.min(0, frame.y)];
-  return {
-    x,
-    y,
-    width: Math.max(width, frame.x + frame.width) - x,
-    height: Math.max(height, frame.y + frame.height) - y,
-  };
 }

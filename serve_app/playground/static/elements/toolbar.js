@@ -26,11 +26,11 @@ const ZOOM = [
 export class Toolbar {
   #buttons = new Map();
   #size;
-  #sizeText = make("output", { className: "mask-editor__size-text" });
+  #sizeText = make("span", { className: "mask-editor__size-text", "aria-hidden": "true" });
   #brushOptions;
   #frameOptions;
 
-  /** `element` goes above the stage, `zoom` below. Calls press(name), preset(name), and resize(0 to 100) of the brush. */
+  /** `element` goes above the stage, `zoom` below. Calls press(name), preset(name), resize(0 to 100), of the brush. */
   constructor({ press, preset, resize }) {
     const tool = (spec) => this.#button(spec, press, icon(spec.name));
     const presets = Object.entries(PRESETS).map(([name, spec]) => this.#button({ name, ...spec }, preset));
@@ -88,7 +88,7 @@ export class Toolbar {
     this.#frameOptions.hidden = tool !== "frame";
     this.#size.value = size;
     this.#size.setAttribute("aria-valuetext", sizeText);
-    this.#sizeText.value = sizeText;
+    this.#sizeText.textContent = sizeText;
   }
 }
 
