@@ -49,6 +49,7 @@ class Result:
     size: tuple[int, int]
     source: dict[str, float]
     is_the_file: bool
+    is_exact: bool
 
     @property
     def picture(self) -> Image.Image:
@@ -105,7 +106,7 @@ class Editor:
         told = self.page.evaluate(RESULT)
         mask = told["mask"] and Image.open(io.BytesIO(base64.b64decode(told["mask"])))
         size = told["width"], told["height"]
-        return Result(base64.b64decode(told["image"]), mask, size, told["source"], told["same"])
+        return Result(base64.b64decode(told["image"]), mask, size, told["source"], told["same"], told["isExact"])
 
     @property
     def text(self) -> str:
@@ -378,6 +379,7 @@ class TestFiles:
         assert "too large to be sent as it is" in editor.text
         result = editor.result()
         assert len(result.image) <= 60_000 < len(data)
+        assert not result.is_exact
         assert result.size == result.picture.size == (WIDTH, HEIGHT)
 
     def test_new_limits_are_kept_to(self, opened: Opened, data: bytes) -> None:
@@ -454,6 +456,7 @@ class TestFrame:
         assert ((pixels[..., 3] == 255) == kept).all()
         assert f"{size[0]} × {size[1]}" in editor.text
         assert result.source["x"] == left / size[0]
+        assert result.is_exact
         editor.press("Original")
         assert editor.result().is_the_file
 
@@ -501,6 +504,9 @@ class TestFrame:
         editor.press("+25 %")
         painted = editor.result().painted
         assert (painted[48 : 48 + HEIGHT, 80 : 80 + WIDTH] == once).all()
+        editor.press("Brush")
+        editor.press("Invert the mask")
+        assert (editor.result().painted[48 : 48 + HEIGHT, 80 : 80 + WIDTH] == ~once).all()
 
     def test_a_frame_beyond_the_limits_scales_the_picture(self, opened: Opened, data: bytes) -> None:
         editor = opened(
