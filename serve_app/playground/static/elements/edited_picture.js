@@ -1,0 +1,133 @@
+// An open picture with all that was done to it: history and mask, kept in step.
+
+import { editFiles } from "./edit_files.js";
+import { History } from "./history.js";
+import { blank } from "./image_file.js";
+import { MaskSurface, transparencyOf } from "./mask_surface.js";
+
+const LONGEST = 2048; // pixels of what is shown, and of the mask over it; what is sent is drawn anew
+const DENSITY = 8; // points of a stroke within its radius: more make it no smoother
+
+export class EditedPicture {
+  history = new History();
+  coverage = 0;
+  #base;
+  #surface;
+  #stroke = null;
+  #draft; // the frame while it is dragged, which null is too
+
+  /** Of what `decode` returns. */
+  constructor(picture) {
+    this.picture = picture;
+    const { width, height } = picture;
+    const scale = Math.min(1, LONGEST / Math.max(width, height));
+    const shown = blank(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+    shown.context.drawImage(picture.image, 0, 0, shown.canvas.width, shown.canvas.height);
+    this.shown = shown.canvas;
+    this.#base = transparencyOf(shown);
+    this.#surface = new MaskSurface(shown.canvas.width, shown.canvas.height, { width, height }, this.#base);
+    this.#measure();
+  }
+
+  get mask() {
+    return this.#surface.canvas;
+  }
+
+  get frame() {
+    return this.#draft === undefined ? this.history.frame : this.#draft;
+  }
+
+  /** Whether a stroke or a drag of the frame is under way. */
+  get isBusy() {
+    return this.#stroke !== null || this.#draft !== undefined;
+  }
+
+  /** Returns the operation, which is one of the mask as a whole. */
+  do(operation) {
+    this.history.add(operation);
+    this.#surface.apply(operation);
+    this.#measure();
+    return operation;
+  }
+
+  /** Returns the operation that was undone, or undefined where there was none. */
+  undo() {
+    const operation = this.history.undo();
+    this.#redraw();
+    return operation;
+  }
+
+  /** Returns the operation that was done again, or undefined where there was none. */
+  redo() {
+    const operation = this.history.redo();
+    this.#redraw();
+    return operation;
+  }
+
+  beginStroke(place, radius, erases) {
+    this.#stroke = { kind: "stroke", erases, radius, points: [place] };
+    this.history.add(this.#stroke);
+    this.#surface.apply(this.#stroke);
+  }
+
+  /** This and what ends a stroke do nothing where none is drawn. */
+  extendStroke(places) {
+    if (!this.#stroke) {
+      return;
+    }
+    const { points, radius } = this.#stroke;
+    const first = points.length;
+    for (const place of places) {
+      const { x, y } = points.at(-1);
+      if (Math.hypot(place.x - x, place.y - y) >= radius / DENSITY) {
+        points.push(place);
+      }
+    }
+    if (points.length > first) {
+      this.#surface.apply(this.#stroke, first);
+    }
+  }
+
+  endStroke() {
+    if (this.#stroke) {
+      this.#stroke = null;
+      this.#measure();
+    }
+  }
+
+  /** As if the stroke had not begun. */
+  cancelStroke() {
+    if (this.#stroke) {
+      this.#stroke = null;
+      this.history.drop();
+      this.#redraw();
+    }
+  }
+
+  /** Shows another frame, which is none of the history's until `endFrame`. */
+  draftFrame(frame) {
+    this.#draft = frame;
+  }
+
+  endFrame() {
+    const frame = this.frame;
+    const before = this.history.frame;
+    this.#draft = undefined;
+    if (JSON.stringify(frame) !== JSON.stringify(before)) {
+      this.history.add({ kind: "frame", frame });
+    }
+  }
+
+  files(limits, maxBytes) {
+    return editFiles(this.picture, this.history, this.#base, limits, maxBytes);
+  }
+
+  #redraw() {
+    this.#surface.replay(this.history.operations);
+    this.#measure();
+  }
+
+  #measure() {
+    this.coverage = this.#surface.coverage();
+  }
+}
