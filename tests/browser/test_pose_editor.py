@@ -228,11 +228,12 @@ def standing(editor: Editor) -> Editor:
 class TestPose:
     def test_of_nobody_is_none(self, editor: Editor) -> None:
         assert editor.pose is None
-        assert editor.status == "Nobody is here yet"
+        assert editor.status == "Nobody here yet"
 
     def test_of_a_standing_figure_is_as_large_as_the_picture(self, standing: Editor) -> None:
         pose = standing.pose
         assert (pose["canvas_width"], pose["canvas_height"], standing.changes) == (512, 512, 1)
+        assert standing.status == "One person here"
         (person,) = pose["people"]
         assert person["pose_keypoints_2d"][2::3] == [1] * 18
         assert (person["hand_left_keypoints_2d"], person["hand_right_keypoints_2d"]) == (None, None)
@@ -448,6 +449,22 @@ class TestKeys:
         assert near(standing.joint(LEFT_WRIST), *before)
         assert (standing.changes, standing.focused) == (changes + 1, "left wrist of person 1")
         assert standing.page.get_by_label("Bring a joint back").is_disabled()
+
+    def test_stay_in_the_editor_whatever_goes(self, standing: Editor) -> None:
+        standing.page.get_by_role("button", name="left wrist of person 1").focus()
+        standing.press("Delete")
+        standing.page.get_by_label("Bring a joint back").select_option("left wrist")
+        standing.press("Control+z")
+        assert (standing.joint(LEFT_WRIST), standing.focused) == (None, "left elbow of person 1")
+        standing.press("Control+z")
+        assert standing.joint(LEFT_WRIST) is not None
+        standing.press("Control+z")
+        assert standing.pose is None
+        changes = standing.changes
+        standing.press("Control+z")
+        assert standing.changes == changes  # there was nothing before
+        standing.press("Control+y")
+        assert standing.pose is not None
 
     def test_remove_the_last_joint_and_with_it_the_person(self, standing: Editor) -> None:
         standing.page.get_by_role("button", name="nose of person 1").focus()

@@ -9,6 +9,7 @@
 import { asUrl, findPeople } from "./pose/finder.js";
 import { read, written } from "./pose/keypoints.js";
 import { standing } from "./pose/skeleton.js";
+import { headCount } from "./pose/stage.js";
 import { Workbench } from "./pose/workbench.js";
 
 const FIRST_SIZE = { width: 1024, height: 1024 };
@@ -67,7 +68,7 @@ class PoseEditor extends HTMLElement {
     try {
       const [found, url] = await Promise.all([findPeople(photo, headers, search.signal), asUrl(photo)]);
       this.#workbench.load(found.people, found.canvas, url);
-      this.#workbench.say(found.people.length === 1 ? "One person found" : `${found.people.length} people found`);
+      this.#workbench.say(`${headCount(found.people.length)} found`);
       this.#changed();
     } catch (error) {
       if (!search.signal.aborted) this.#workbench.say(error.message, { isError: true });

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from config.schema import MAX_PEOPLE
 from deployments.pose.skeleton import JOINTS, LIMBS, draw, fit
 from deployments.types import Person, Point
 
@@ -49,6 +50,10 @@ def test_script(script: Path) -> None:
 def test_joints_and_limbs_are_those_of_the_service(skeleton: dict[str, Any]) -> None:
     assert skeleton["JOINTS"] == list(JOINTS)
     assert skeleton["LIMBS"] == [list(limb) for limb in LIMBS]
+
+
+def test_as_many_people_are_added_as_a_request_takes() -> None:
+    assert evaluated("editing.js", "it")["MOST_PEOPLE"] == MAX_PEOPLE
 
 
 def drawn(joints: dict[int, Point], hand: dict[int, Point] | None = None) -> Any:

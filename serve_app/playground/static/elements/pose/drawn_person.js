@@ -38,7 +38,6 @@ export class DrawnPerson {
         transform: point && `translate(${point.x} ${point.y}) scale(${widths.joint})`,
         tabindex: joint === reachable ? 0 : -1,
         "aria-label": `${JOINTS[joint]} of ${name}`,
-        "data-joint": joint,
       });
     });
     for (const [side, hand] of Object.entries(this.#hands)) hand.draw(withHands ? person[side] : [], widths);

@@ -3,6 +3,7 @@
 import { mapped } from "./placement.js";
 import { FIGURE, FIGURES_WIDTH, HANDS, JOINTS, LIMBS, from, otherSide, standing, towardsNeck } from "./skeleton.js";
 
+export const MOST_PEOPLE = 32; // in a request
 const NECK = 1;
 const HEAD = from(0);
 const EVERY_JOINT = JOINTS.map((_, joint) => joint);

@@ -37,7 +37,8 @@ export class Stage {
   /** `photo`: as PoseDocument's; `active`: `{person, joint}`, who is edited and the joint that Tab comes to. */
   draw({ size, people, photo, active, withHands }) {
     const area = { x: 0, y: 0, width: size.width, height: size.height };
-    set(this.element, { viewBox: `0 0 ${size.width} ${size.height}`, "aria-label": label(size, people.length) });
+    const label = `Pose in a picture of ${size.width} by ${size.height}: ${headCount(people.length)}`;
+    set(this.element, { viewBox: `0 0 ${size.width} ${size.height}`, "aria-label": label });
     this.element.style.setProperty("--_aspect", size.width / size.height);
     set(this.#ground, area);
     set(this.#photo, photo ? { ...photo, url: null, href: photo.url, display: null } : { display: "none" });
@@ -76,7 +77,6 @@ export class Stage {
   }
 }
 
-function label({ width, height }, count) {
-  const who = count === 0 ? "nobody" : count === 1 ? "one person" : `${count} people`;
-  return `Pose in a picture of ${width} by ${height}: ${who}`;
+export function headCount(count) {
+  return ["nobody", "one person"][count] ?? `${count} people`;
 }

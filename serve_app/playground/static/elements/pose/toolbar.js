@@ -42,6 +42,10 @@ export class Toolbar {
     this.element = make("div", { class: "pose-editor__toolbar", role: "group", "aria-label": "Pose tools" }, ...groups);
   }
 
+  focus() {
+    this.#buttons.addPerson.focus();
+  }
+
   /**
    * By command: whether it is `possible` now, a toggle is `on`, or has nothing to show and is `useless`; and the joints
    * that are `missing`.

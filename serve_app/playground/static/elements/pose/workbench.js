@@ -1,16 +1,16 @@
 /**
  * What a person works on: the stage, its tools and gestures over one document, with who is active and what was said.
  *
- * Invariant: the active joint is one that is seen, or there is none.
+ * Invariants: the active joint is one that is seen, or there is none; the focus stays in the editor whatever goes.
  */
 
-import { mirrored, withJoint, withPerson, withoutJoint, withoutPerson } from "./editing.js";
+import { MOST_PEOPLE, mirrored, withJoint, withPerson, withoutJoint, withoutPerson } from "./editing.js";
 import { make, set } from "./elements.js";
 import { Gestures } from "./gestures.js";
 import { hasHands } from "./keypoints.js";
 import { PoseDocument } from "./pose_document.js";
 import { JOINTS, towardsNeck } from "./skeleton.js";
-import { Stage } from "./stage.js";
+import { Stage, headCount } from "./stage.js";
 import { Toolbar } from "./toolbar.js";
 
 const HELP = "Drag a joint, or a limb with what hangs on it; the trunk takes the whole person along. A joint that is "
@@ -35,7 +35,7 @@ export class Workbench {
     togglePhoto: () => this.#toggle("photo"),
     toggleHands: () => this.#toggle("hands"),
   });
-  #status = make("p", { class: "pose-editor__status", role: "status" }, "Nobody is here yet");
+  #status = make("p", { class: "pose-editor__status", role: "status" }, "nobody here yet");
   #active = null; // {person, joint}
   #preview = null; // people amid a drag
   #shown = { photo: true, hands: true };
@@ -81,6 +81,7 @@ export class Workbench {
     this.#document.load(people, canvas, photoUrl);
     this.#shown = { photo: true, hands: true };
     this.#choose(null);
+    this.say(`${headCount(people.length)} here`);
   }
 
   edit(people, said, step) {
@@ -116,11 +117,9 @@ export class Workbench {
 
   removeJoint() {
     const { person, joint } = this.#active;
-    const hadFocus = this.#stage.element.contains(document.activeElement);
     const after = withoutJoint(this.people, person, joint);
     const isLast = !after[person].body.some(Boolean);
     this.edit(isLast ? withoutPerson(after, person) : after, `${JOINTS[joint]} of person ${person + 1} removed`);
-    if (hadFocus && this.#active) this.#stage.focus(this.#active);
   }
 
   /** Undoes and does again by the usual keys. */
@@ -142,11 +141,12 @@ export class Workbench {
   draw() {
     const { size, photo, canUndo, canRedo, canReset } = this.#document;
     const people = this.#preview ?? this.people;
+    const focused = this.#stage.holderOf(document.activeElement);
     this.#active = nearestSeen(people, this.#active);
     const { photo: showsPhoto, hands: withHands } = this.#shown;
     const active = this.#active ?? {};
     this.#stage.draw({ size, people, photo: showsPhoto ? photo : null, active, withHands });
-    const possible = { addPerson: true, undo: canUndo, redo: canRedo, reset: canReset };
+    const possible = { addPerson: people.length < MOST_PEOPLE, undo: canUndo, redo: canRedo, reset: canReset };
     for (const command of ["removePerson", "mirror", "removeJoint"]) possible[command] = this.#active !== null;
     this.#toolbar.update({
       possible,
@@ -154,6 +154,8 @@ export class Workbench {
       useless: { togglePhoto: !photo, toggleHands: !people.some(hasHands) },
       missing: this.#active ? JOINTS.flatMap((_, joint) => (people[active.person].body[joint] ? [] : [joint])) : [],
     });
+    if (focused && !this.#active) this.#toolbar.focus();
+    else if (focused && (focused.person !== active.person || focused.joint !== active.joint)) this.#stage.focus(active);
   }
 
   get #who() {
@@ -183,6 +185,8 @@ export class Workbench {
   }
 
   #travel(command) {
+    const { canUndo: undo, canRedo: redo, canReset: reset } = this.#document;
+    if (!{ undo, redo, reset }[command]) return;
     this.#document[command]();
     this.draw();
     this.say({ undo: "Undone", redo: "Done again", reset: "As it was at first" }[command]);
