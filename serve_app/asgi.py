@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from serve_app import errors, middleware
 from serve_app.auth import key_required
 from serve_app.backend import Backend
-from serve_app.dialects import automatic1111, block_entropy, models, nebula, openai
+from serve_app.dialects import automatic1111, block_entropy, models, nebula, openai, poses
 from serve_app.playground import routes as playground
 
 DESCRIPTION = """Images from text, over the API that OpenAI's clients speak.
@@ -76,7 +76,7 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
     patch_fastapi(app, redirect_from_root_to_docs=False, swagger_ui_parameters=SWAGGER_UI)
     errors.install(app)
     guarded = [dialect.create_router(backend) for dialect in (block_entropy, openai, nebula, automatic1111)]
-    guarded += [models.create_router(backend, prefix) for prefix in ("/v1", "/openai/v1")]
+    guarded += [part.create_router(backend, prefix) for part in (models, poses) for prefix in ("/v1", "/openai/v1")]
     for router in guarded:
         app.include_router(router, dependencies=[Depends(key_required(backend))], responses=errors.documented(401))
     app.include_router(backend.images_router)

@@ -1,9 +1,9 @@
 """Who asks, and how urgently: from the headers of a request to a `Caller`, or to a refusal.
 
 FastAPI dependencies: `key_required` guards whole routers; behind it `AskedBy` tells an endpoint whose request it is,
-and `AllowedModels` which models are for that caller. Invariants: a key is neither kept nor shown, and is compared as a
-hash, in constant time; where none is needed everybody is one caller, so that nobody gets more of a model by inventing
-keys; an endpoint that is not guarded cannot tell its caller, and fails.
+`KeyHolder` the same where nothing can go first, and `AllowedModels` which models are for that caller. Invariants: a key
+is neither kept nor shown, and is compared as a hash, in constant time; where none is needed everybody is one caller, so
+that nobody gets more of a model by inventing keys; an endpoint that is not guarded cannot tell its caller, and fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, HTTPException, Request, Security
@@ -105,8 +105,12 @@ async def _caller(  # FastAPI would run it in a thread if it were not async
             code="priority_not_allowed",
             param=PRIORITY_HEADER,
         )
-    rank = PRIORITIES[priority]
-    return Caller(key.name, key.weight, rank, key.models, _quota(key)) if key else Caller(priority=rank)
+    return replace(await _key_holder(request), priority=PRIORITIES[priority])
+
+
+async def _key_holder(request: Request) -> Caller:
+    key: ApiKey | None = request.state.key
+    return Caller(key.name, key.weight, models=key.models, quota=_quota(key)) if key else Caller()
 
 
 def _quota(key: ApiKey) -> Quota | None:
@@ -121,4 +125,5 @@ async def _allowed_models(request: Request) -> tuple[str, ...] | None:
 
 
 AskedBy = Annotated[Caller, Depends(_caller)]
+KeyHolder = Annotated[Caller, Depends(_key_holder)]
 AllowedModels = Annotated[tuple[str, ...] | None, Depends(_allowed_models)]

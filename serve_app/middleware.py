@@ -36,8 +36,12 @@ MAX_HEADERS = 100
 MAX_HEAD_BYTES = 32 * 2**10  # of address and headers together
 LEAST_BYTES_PER_SECOND = 64 * 2**10  # of a body that takes longer than its time
 SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-# Of templates: the routes that make pictures, and the one that shows them.
-LOGGED_ROUTES = ("/v1/images/", "/openai/v1/images/", "/api/v1/images/", "/sdapi/v1/txt2img", "/images/")
+# Of templates: the routes that make pictures, those that find poses, and the one that shows pictures.
+LOGGED_ROUTES = (
+    *("/v1/images/", "/openai/v1/images/", "/api/v1/images/", "/sdapi/v1/txt2img"),
+    *("/v1/poses", "/openai/v1/poses"),
+    "/images/",
+)
 
 
 def stack(
@@ -103,7 +107,7 @@ class RequestId(HttpMiddleware):
 
 
 class RequestLog(HttpMiddleware):
-    """Has the log told how each request for a picture ended, whatever the end; pings ask for none."""
+    """Has the log told how each request for a picture or a pose ended, whatever the end; pings ask for none."""
 
     def __init__(self, app: ASGIApp, on_ended: Callable[[RequestRecord], None]) -> None:
         super().__init__(app)

@@ -16,14 +16,12 @@ import dataclasses
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import anyio
-
 from config.schema import IngressSettings, ModelRoute
-from deployments.errors import DeadlineExceeded, InvalidRequest, TooLarge
+from deployments.errors import InvalidRequest
 from deployments.models.registry import FAMILIES, Capability
 from deployments.types import (
     MAX_SEED,
@@ -38,6 +36,7 @@ from deployments.types import (
     Skeleton,
     Standing,
 )
+from serve_app.admission import check_bytes, permit, time_to_look
 from serve_app.auth import Caller
 from serve_app.backend import Backend, Spending
 from serve_app.request_log import current
@@ -92,8 +91,7 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
     settings = backend.settings()
     deadline = time.time() + settings.deadline_seconds
     for name, picture in (("image", order.image), ("mask", order.mask), ("pose_image", _drawing(order.pose))):
-        if picture is not None and len(picture) > settings.max_image_bytes:
-            raise TooLarge(f"{name}: at most {settings.max_image_bytes} bytes are taken.", param=name)
+        check_bytes(picture, name, settings)
     route = _route(order, settings, caller)
     pose = _pose(order) if route.family == "sdxl-pose" else None
     edited = order.image if route.family != "sdxl-pose" else None
@@ -102,14 +100,11 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
         check_steps(route, order.steps)
     if order.size is not None and edited is None:  # an edit may be as large as its picture, which is to be seen
         output_size(route, order.size, None)
-    async with _permit(caller, order, backend, deadline) as spending:
-        try:
-            with anyio.fail_after(deadline - time.time()):
-                given_as, own_size = await _own_size(order, backend, caller)
-                if edited is not None and order.mask is not None:
-                    _check_mask_size(own_size, await backend.measure(order.mask, "mask", caller.name))
-        except TimeoutError:
-            raise DeadlineExceeded("The pictures were not looked at in the time that is allowed.") from None
+    async with permit(caller, order.count, backend, deadline) as spending:
+        with time_to_look(deadline):
+            given_as, own_size = await _own_size(order, backend, caller)
+            if edited is not None and order.mask is not None:
+                _check_mask_size(own_size, await backend.measure(order.mask, "mask", caller.name))
         width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
         skeleton = None
         if pose is not None and settings.pose is not None:
@@ -199,11 +194,6 @@ async def _running(work: Sequence[Coroutine[Any, Any, Done]]) -> AsyncIterator[a
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _permit(caller: Caller, order: Order, backend: Backend, deadline: float) -> AbstractAsyncContextManager[Spending]:
-    """Only who has a quota pays the way to where it is counted."""
-    return nullcontext({}) if caller.quota is None else backend.permit(caller.quota, order.count, deadline)
 
 
 def _route(order: Order, settings: IngressSettings, caller: Caller) -> ModelRoute:

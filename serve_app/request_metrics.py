@@ -12,6 +12,8 @@ DIALECTS: Mapping[str, str] = {  # by how the templates of their routes begin; s
     "/openai/v1/images/": "openai",
     "/api/v1/images/": "nebula",
     "/sdapi/v1/txt2img": "automatic1111",
+    "/v1/poses": "block-entropy",
+    "/openai/v1/poses": "openai",
     "/images/": "links",
 }
 

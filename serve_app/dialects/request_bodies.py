@@ -43,7 +43,7 @@ def documented_body(body_class: type[WireModel], *, form: bool) -> dict[str, Any
     content = {"application/json": {"schema": self_contained_schema(body_class)}}
     if form:
         schema = body_class.model_json_schema()
-        del schema["$defs"]  # of what is JSON in a text
+        schema.pop("$defs", None)  # of what is JSON in a text
         fields = {name: _as_form_field(field) for name, field in schema["properties"].items() if name != "images"}
         content[FORM] = {"schema": {**schema, "properties": fields}}
     return {"requestBody": {"required": True, "content": content}}

@@ -1,21 +1,89 @@
-/** Stands in for the editor until it is there: a figure that nobody sees. */
+/**
+ * `<pose-editor>`: people whose joints are dragged into a pose, from a photo or from a figure that stands.
+ *
+ * Properties: `size`, `{width, height}` of the picture to be made, and `pose`, the `keypoints` of a request for it, or
+ * null. Methods: `find(photo, headers)`, which asks the service, and `standing()`. The event `change` tells that `pose`
+ * is another since a person did something, which `find` and `standing` are too.
+ */
 
-customElements.define(
-  "pose-editor",
-  class extends HTMLElement {
-    size = null;
-    pose = null;
+import { asUrl, findPeople } from "./pose/finder.js";
+import { read, written } from "./pose/keypoints.js";
+import { standing } from "./pose/skeleton.js";
+import { headCount } from "./pose/stage.js";
+import { Workbench } from "./pose/workbench.js";
 
-    async find() {
-      this.standing();
+const FIRST_SIZE = { width: 1024, height: 1024 };
+
+class PoseEditor extends HTMLElement {
+  #workbench = new Workbench(FIRST_SIZE, () => this.#changed());
+  #resizes = new ResizeObserver(() => this.#workbench.draw());
+  #search = null;
+
+  constructor() {
+    super();
+    this.addEventListener("keydown", (event) => this.#workbench.shortcut(event));
+  }
+
+  connectedCallback() {
+    if (!this.children.length) this.append(...this.#workbench.elements);
+    this.#resizes.observe(this);
+    this.#workbench.draw();
+  }
+
+  disconnectedCallback() {
+    this.#resizes.disconnect();
+    this.#search?.abort();
+  }
+
+  get size() {
+    return this.#workbench.size;
+  }
+
+  set size({ width, height }) {
+    if (!(width > 0 && height > 0)) throw new TypeError("A size has a width and a height in pixels.");
+    this.#workbench.size = { width, height };
+  }
+
+  get pose() {
+    return written(this.#workbench.people, this.size, this.#workbench.showsHands);
+  }
+
+  set pose(pose) {
+    const { people, canvas } = pose ? read(pose, this.size) : { people: [], canvas: this.size };
+    this.#workbench.load(people, canvas);
+  }
+
+  standing() {
+    this.#workbench.load([standing(this.size)], this.size);
+    this.#changed();
+  }
+
+  /** Takes over the pose of the people in a photo. Throws as findPeople does; a later call ends an earlier one. */
+  async find(photo, headers = {}) {
+    this.#search?.abort();
+    const search = new AbortController();
+    this.#search = search;
+    this.setAttribute("aria-busy", "true");
+    this.#workbench.say("Looking for people…");
+    try {
+      const [found, url] = await Promise.all([findPeople(photo, headers, search.signal), asUrl(photo)]);
+      this.#workbench.load(found.people, found.canvas, url);
+      this.#workbench.say(`${headCount(found.people.length)} found`);
+      this.#changed();
+    } catch (error) {
+      if (!search.signal.aborted) this.#workbench.say(error.message, { isError: true });
+      throw error;
+    } finally {
+      if (this.#search === search) {
+        this.#search = null;
+        this.removeAttribute("aria-busy");
+      }
     }
+  }
 
-    standing() {
-      const joints = [[128, 50], [128, 80], [105, 80], [95, 115], [90, 150], [151, 80], [161, 115], [166, 150], [113, 150]];
-      joints.push([110, 195], [108, 240], [143, 150], [146, 195], [148, 240], [122, 44], [134, 44], [115, 48], [141, 48]);
-      const pose_keypoints_2d = joints.flatMap(([x, y]) => [x, y, 1]);
-      this.pose = { people: [{ pose_keypoints_2d }], canvas_width: 256, canvas_height: 256 };
-      this.dispatchEvent(new Event("change"));
-    }
-  },
-);
+  #changed() {
+    this.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+}
+
+customElements.define("pose-editor", PoseEditor);
