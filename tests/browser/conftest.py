@@ -3,6 +3,8 @@ error."""
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 if TYPE_CHECKING:
     from tests.conftest import LiveService
@@ -25,20 +27,15 @@ PROMPT = "a red circle on a blue background"
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    """Until the end of the run: no test after these may have an event loop of its own in this thread."""
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def browser(playwright: Playwright) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Of one module: while Playwright runs, no other test may have an event loop in this thread."""
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
-    launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-    yield launched
-    launched.close()
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 class Watch:
@@ -118,6 +115,20 @@ def sent(request: Request) -> dict[str, Any]:
     return body
 
 
+def shown_picture(page: Page) -> Image.Image:
+    """The one that is shown large."""
+    data = page.locator(".viewer-picture img").evaluate(
+        """image => {
+            const canvas = document.createElement("canvas");
+            canvas.width = image.naturalWidth;
+            canvas.height = image.naturalHeight;
+            canvas.getContext("2d").drawImage(image, 0, 0);
+            return canvas.toDataURL();
+        }"""
+    )
+    return Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB")
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     """Somebody, 256x192."""
@@ -125,4 +136,14 @@ def photo(tmp_path: Path) -> Path:
 
     path = tmp_path / "photo.png"
     Image.fromarray(astronaut()).crop((0, 0, 512, 384)).resize((256, 192)).save(path)
+    return path
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Path:
+    """A photo of somebody."""
+    from skimage.data import astronaut
+
+    path = tmp_path / "person.png"
+    Image.fromarray(astronaut()).save(path)
     return path

@@ -6,9 +6,12 @@ import base64
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, make, sent
+from tests.browser.conftest import Open, make, sent, shown_picture
 
 EDITS = re.compile(".*/openai/v1/images/edits")
 GENERATIONS = re.compile(".*/openai/v1/images/generations")
@@ -64,6 +67,54 @@ def test_a_picture_is_varied_and_compared_with_what_it_was(page: Page, photo: Pa
     expect(page.locator(".viewer picture-compare img").first).to_be_visible()
 
 
+def paint(page: Page) -> None:
+    """Draws over the middle of the picture in the editor."""
+    canvas = page.locator("mask-editor canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    across, down = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(across - 20, down)
+    page.mouse.down()
+    page.mouse.move(across + 20, down, steps=5)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("model", ["Stable Diffusion XL base 1.0", "FLUX.1 Fill dev"])
+def test_what_is_not_painted_over_stays_as_it_was(model: str, page: Page, photo: Path) -> None:
+    page.check("input[name=mode][value=edit]")
+    page.select_option("#model", label=model)
+    page.set_input_files("#picture", photo)
+    page.wait_for_selector("mask-editor >> visible=true")
+    paint(page)
+    note_forms(page)
+    page.fill("#prompt", "an otter")
+    page.press("#prompt", "Enter")
+    page.wait_for_selector(".thumbnail")
+    assert page.evaluate("window.form.mask") == "image/png"
+    page.locator(".thumbnail").click()
+    before, after = np.asarray(Image.open(photo).convert("RGB")), np.asarray(shown_picture(page))
+    changed = (before != after).any(axis=-1)
+    assert before.shape == after.shape
+    assert changed.any()
+    assert not changed[:20].any()
+    assert not changed[-20:].any()
+
+
+def test_a_picture_is_painted_beyond_its_edges(open_page: Open, photo: Path) -> None:
+    page = open_page()
+    page.check("input[name=mode][value=edit]")
+    page.set_input_files("#picture", photo)
+    page.wait_for_selector("mask-editor >> visible=true")
+    page.get_by_role("button", name="Extend").click()
+    page.locator("mask-editor").get_by_role("button", name="1:1").click()
+    page.fill("#prompt", "an otter")
+    page.press("#prompt", "Enter")
+    page.wait_for_selector(".thumbnail")
+    page.locator(".thumbnail").click()
+    assert "256 × 256" in page.locator(".facts").inner_text()
+
+
 def test_a_picture_that_was_made_can_be_edited(page: Page) -> None:
     make(page, "an otter")
     page.locator(".run").get_by_role("button", name="Edit").click()
@@ -101,6 +152,27 @@ def test_what_is_no_picture_is_told(page: Page, tmp_path: Path) -> None:
     page.check("input[name=mode][value=edit]")
     page.set_input_files("#picture", tmp_path / "notes.txt")
     expect(page.locator("#picture-problem")).to_have_text("PNG, JPEG and WebP pictures can be read.")
+
+
+def test_a_photo_gives_its_pose(page: Page, person: Path) -> None:
+    page.check("input[name=mode][value=pose]")
+    page.set_input_files("#pose", person)
+    page.wait_for_selector("pose-editor >> visible=true")
+    with page.expect_request(GENERATIONS) as asked:
+        page.press("#prompt", "Enter")
+    (somebody,) = sent(asked.value)["keypoints"]["people"]
+    assert sum(confidence > 0 for confidence in somebody["pose_keypoints_2d"][2::3]) > 5
+    expect(page.locator(".run .slot.is-done img")).to_be_visible()
+
+
+def test_nobody_in_a_photo_is_told(open_page: Open, tmp_path: Path) -> None:
+    Image.new("RGB", (256, 256), "teal").save(tmp_path / "nobody.png")
+    page = open_page(expected="400")
+    page.check("input[name=mode][value=pose]")
+    page.set_input_files("#pose", tmp_path / "nobody.png")
+    expect(page.locator("#pose-problem")).not_to_be_empty()
+    page.press("#prompt", "Enter")
+    assert page.locator(".run").count() == 0
 
 
 def test_a_figure_gives_its_pose(page: Page) -> None:

@@ -16,21 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, make
-
-
-def picture_of(page: Page) -> Image.Image:
-    """The one that is shown large."""
-    data = page.locator(".viewer-picture img").evaluate(
-        """image => {
-            const canvas = document.createElement("canvas");
-            canvas.width = image.naturalWidth;
-            canvas.height = image.naturalHeight;
-            canvas.getContext("2d").drawImage(image, 0, 0);
-            return canvas.toDataURL();
-        }"""
-    )
-    return Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB")
+from tests.browser.conftest import Open, make, shown_picture
 
 
 def same(one: Image.Image, other: Image.Image) -> bool:
@@ -80,7 +66,7 @@ def test_a_picture_can_be_made_again(page: Page) -> None:
     page.check("input[name=quality][value=low]")
     make(page, "an otter")
     page.locator(".thumbnail").click()
-    first = picture_of(page)
+    first = shown_picture(page)
     page.get_by_role("button", name="Close").click()
     page.check("input[name=quality][value=smooth]")
     page.fill("#prompt", "something else")
@@ -91,13 +77,13 @@ def test_a_picture_can_be_made_again(page: Page) -> None:
     page.press("#prompt", "Enter")
     expect(page.locator(".thumbnail")).to_have_count(2)
     page.locator(".thumbnail").first.click()
-    assert same(picture_of(page), first)
+    assert same(shown_picture(page), first)
 
 
 def test_a_picture_can_be_saved(page: Page) -> None:
     make(page, "An otter, (swimming:1.2)")
     page.locator(".thumbnail").click()
-    shown = picture_of(page)
+    shown = shown_picture(page)
     with page.expect_download() as saved:
         page.locator(".viewer").get_by_role("link", name="Save").click()
     assert re.fullmatch(r"an-otter-swimming-1-2-\d+\.png", saved.value.suggested_filename)
@@ -143,7 +129,7 @@ def test_the_program_makes_the_same_picture(language: str, open_page: Open, tmp_
     page.get_by_role("button", name="One picture more").click()
     make(page, "an otter's (fish:1.3)", pictures=2)
     page.locator(".thumbnail").nth(1).click()
-    shown = picture_of(page)
+    shown = shown_picture(page)
     assert same(run_snippet(page, language, tmp_path), shown)
 
 
@@ -161,5 +147,5 @@ def test_the_program_of_an_edit_makes_the_same_picture(
     page.locator(".thumbnail").click()
     folder = tmp_path / "program"
     folder.mkdir()
-    shown = picture_of(page)
+    shown = shown_picture(page)
     assert same(run_snippet(page, language, folder), shown)
