@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 if TYPE_CHECKING:
     from tests.conftest import LiveService
@@ -23,6 +23,8 @@ CHROMIUM = shutil.which("chromium")
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 MILLISECONDS = 60_000  # for what takes a second or two: only a hang takes longer
 PROMPT = "a red circle on a blue background"
+
+expect.set_options(timeout=MILLISECONDS)
 
 Open = Callable[..., Page]
 
@@ -106,7 +108,9 @@ def make(page: Page, prompt: str = PROMPT, pictures: int = 1) -> None:
     """Has pictures made, and waits until they are there."""
     page.fill("#prompt", prompt)
     page.press("#prompt", "Enter")
-    page.wait_for_selector(f".run [aria-label^='Show large: {prompt}'] img >> nth={pictures - 1}")
+    run = page.locator(".run").first
+    expect(run.locator(".run-prompt")).to_have_text(prompt)
+    expect(run.locator(".slot.is-done img")).to_have_count(pictures)
 
 
 def sent(request: Request) -> dict[str, Any]:

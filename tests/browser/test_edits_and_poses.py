@@ -107,7 +107,7 @@ def test_a_picture_is_painted_beyond_its_edges(open_page: Open, photo: Path) -> 
     page.set_input_files("#picture", photo)
     page.wait_for_selector("mask-editor >> visible=true")
     page.get_by_role("button", name="Extend").click()
-    page.locator("mask-editor").get_by_role("button", name="1:1").click()
+    page.locator("mask-editor").get_by_role("button", name="Square").click()
     page.fill("#prompt", "an otter")
     page.press("#prompt", "Enter")
     page.wait_for_selector(".thumbnail")

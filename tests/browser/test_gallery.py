@@ -20,7 +20,9 @@ from tests.browser.conftest import Open, make, shown_picture
 
 
 def same(one: Image.Image, other: Image.Image) -> bool:
-    return np.array_equal(np.asarray(one.convert("RGB")), np.asarray(other.convert("RGB")))
+    """But for what batches of other sizes round differently: no two of the small models' pictures are nearly alike."""
+    difference = np.asarray(one.convert("RGB"), dtype=float) - np.asarray(other.convert("RGB"))
+    return bool(np.abs(difference).mean() < 1)
 
 
 def test_pictures_outlive_the_page_until_they_are_deleted(page: Page) -> None:

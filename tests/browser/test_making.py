@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,7 @@ def test_the_first_visit_needs_nothing_but_enter(open_page: Open) -> None:
     expect(picture).to_be_visible()
     assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [256, 256]
     assert page.evaluate("document.activeElement.id") == "prompt"
-    assert page.locator(".run-facts").inner_text().startswith("Stable Diffusion XL base 1.0 · 256 × 256 · seed ")
+    assert page.locator(".run-facts").inner_text().startswith("Stable Diffusion XL base 1.0 · 256 × 256 · ")
 
 
 def test_an_example_is_a_click_away(page: Page) -> None:
@@ -76,11 +77,10 @@ def test_shift_and_enter_make_a_line(page: Page) -> None:
 
 def test_weighed_words_are_marked(page: Page) -> None:
     page.fill("#prompt", "a (red fox:1.3) in deep(1.8) snow, (clouds)0.4 (1999)")
-    marks = page.locator(".prompt-marks mark")
-    assert "".join(marks.all_inner_texts()).replace("(", "").startswith("red fox:1.3")
-    assert page.locator("mark.more-1").first.inner_text() == "("
+    assert page.locator("mark.more-1").all_inner_texts() == ["(", "red fox", ":1.3)"]
     assert page.locator("mark.more-3").all_inner_texts() == ["deep", "(1.8)"]
-    assert "1999" not in "".join(marks.all_inner_texts())
+    assert page.locator("mark.less-2").all_inner_texts() == ["(", "clouds", ")0.4"]
+    assert page.locator("mark").count() == 8
 
 
 def test_all_that_is_chosen_is_sent(page: Page) -> None:
@@ -144,11 +144,17 @@ def test_a_seed_is_drawn_and_kept(page: Page) -> None:
     assert page.input_value("#seed") == str(drawn)
 
 
+def cancelled(service: LiveService) -> int:
+    """Requests that the engine was told to end; asked in a thread, since Playwright's event loop runs in this one."""
+    with ThreadPoolExecutor() as threads:
+        return threads.submit(lambda: service.engine().cancelled).result()
+
+
 @pytest.mark.parametrize("way", ["Stop", "leave"])
 def test_stopping_ends_the_work_of_the_service(way: str, open_page: Open, service: LiveService) -> None:
     page = open_page()
     page.wait_for_selector("#model")
-    before = service.engine().cancelled
+    before = cancelled(service)
     page.get_by_role("radio", name="Free").check()
     page.get_by_label("Width").fill("1024")
     page.get_by_label("Height").fill("1024")
@@ -162,9 +168,9 @@ def test_stopping_ends_the_work_of_the_service(way: str, open_page: Open, servic
     else:
         page.goto("about:blank")
     ends = time.monotonic() + 60
-    while service.engine().cancelled == before and time.monotonic() < ends:
+    while cancelled(service) == before and time.monotonic() < ends:
         time.sleep(0.1)
-    assert service.engine().cancelled == before + 1
+    assert cancelled(service) == before + 1
 
 
 def test_several_run_at_once(page: Page) -> None:

@@ -27,7 +27,7 @@ export async function ask() {
     tellOf(error.failure);
   }
   const [first] = Object.keys(problems.value);
-  if (first) document.getElementById(first)?.focus();
+  if (first) requestAnimationFrame(() => document.getElementById(first)?.focus()); // when it is shown
 }
 
 /** Changes what is chosen; what was wrong with it is forgotten. @param {Partial<import("./logic/orders.js").Choices>} changes */

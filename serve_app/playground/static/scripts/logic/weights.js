@@ -33,9 +33,9 @@ export function stretches(prompt) {
   };
   for (const mark of marksOf(prompt).sort((one, other) => one.start - other.start)) {
     add(mark.start, false);
-    add(mark.end, true);
     if (mark.opens !== undefined) factors.push(Math.min(Number.MAX_VALUE, factors[factors.length - 1] * mark.opens));
-    else if (mark.closes) factors.pop();
+    add(mark.end, true); // a parenthesis and a number belong to what they weigh
+    if (mark.closes) factors.pop();
   }
   add(prompt.length, false);
   return parts;

@@ -23,7 +23,7 @@ export function RunView({ run, isFirst, onShow, onKey }) {
     <footer class="run-foot">
       <div class="run-words">
         <p class="run-prompt">${choices.prompt}</p>
-        <p class="run-facts">${titleOf(order.fields.model)} · ${run.shape.width} × ${run.shape.height}${only && ` · seed ${only.seed} · ${duration(only.seconds)}`}</p>
+        <p class="run-facts">${titleOf(order.fields.model)} · ${run.shape.width} × ${run.shape.height}${only && ` · ${duration(only.seconds)}`}</p>
       </div>
       ${status === "running" && html`<${Action} icon="close" label="Stop" onClick=${() => cancel(run)} />`}
       ${only && html`<${PictureActions} picture=${only} onShow=${onShow} />`}
