@@ -52,12 +52,13 @@ function Results({ onShow, onKey }) {
     <${Notices} />
     ${!isNarrow && html`<${Source} />`}
     ${isEmpty && html`<${Empty} canAsk=${Boolean(models?.length)} />`}
-    ${all.map((run, index) => html`<${RunView} key=${run.id} run=${run} isFirst=${index === 0} onShow=${onShow} onKey=${onKey} />`)}
+    ${all.map((run, index) => html`<${RunView} key=${run.id} run=${run} isFirst=${index === 0} onShow=${onShow}
+      onKey=${onKey} />`)}
     <${GalleryView} onShow=${onShow} />
   </div>`;
 }
 
-/** Pictures that are pasted, or dropped beside the place for them, are edited; or give their pose, where that is asked for. */
+/** A picture that is pasted, or dropped beside the place for it, is edited; or gives its pose, in that mode. */
 function usePicturesFromOutside() {
   useEffect(() => {
     const take = (event, files) => {

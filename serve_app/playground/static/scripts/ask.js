@@ -30,7 +30,11 @@ export async function ask() {
   if (first) requestAnimationFrame(() => document.getElementById(first)?.focus()); // when it is shown
 }
 
-/** Changes what is chosen; what was wrong with it is forgotten. @param {Partial<import("./logic/orders.js").Choices>} changes */
+/**
+ * Changes what is chosen; what was wrong with it is forgotten.
+ *
+ * @param {Partial<import("./logic/orders.js").Choices>} changes
+ */
 export function change(changes) {
   choices.change(changes);
   forget(Object.keys(changes));
@@ -40,7 +44,8 @@ export function change(changes) {
 function showRun() {
   requestAnimationFrame(() => {
     const run = document.querySelector(".run");
-    if (run && run.getBoundingClientRect().top > innerHeight / 2) run.scrollIntoView({ behavior: "smooth", block: "start" });
+    if (run && run.getBoundingClientRect().top > innerHeight / 2)
+      run.scrollIntoView({ behavior: "smooth", block: "start" });
   });
 }
 
@@ -65,7 +70,8 @@ async function editOf(chosen, model) {
   const { image, mask, width, height } = await editors.edit.result().catch((error) => {
     throw wrong("image", error.message);
   });
-  if (!mask && needsMask(model)) throw wrong("mask", "Paint over what shall change: this model repaints parts of a picture.");
+  if (!mask && needsMask(model))
+    throw wrong("mask", "Paint over what shall change: this model repaints parts of a picture.");
   const fields = fieldsOf({ ...chosen, size: "auto" }, model, { width, height });
   const files = mask ? { image, mask } : { image };
   return { order: { kind: "edits", fields, files }, shape: { width, height } };

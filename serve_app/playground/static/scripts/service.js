@@ -22,7 +22,11 @@ export async function fetchModels() {
   return (await answer.json()).data;
 }
 
-/** The state of each model by its name, in words; none where that is not told now. @returns {Promise<Record<string, string>>} */
+/**
+ * The state of each model by its name, in words; none where that is not told now.
+ *
+ * @returns {Promise<Record<string, string>>}
+ */
 export async function fetchStates() {
   const answer = await fetch(address("readyz"), { cache: "no-store" });
   return (await answer.json()).models ?? {};
@@ -127,5 +131,11 @@ function streamError({ code, message, param, type }) {
 }
 
 function interrupted() {
-  return new ServiceError({ status: 0, code: "interrupted", message: "The connection was lost.", param: null, retryAfter: null });
+  return new ServiceError({
+    status: 0,
+    code: "interrupted",
+    message: "The connection was lost.",
+    param: null,
+    retryAfter: null,
+  });
 }

@@ -13,7 +13,11 @@ test("a failure is read from the service's own words", () => {
 test("a failure is read from whatever a proxy says", () => {
   for (const text of ["<html>", "", "null", "[]", "{}"]) {
     assert.deepEqual(failureOf(502, text === "null" ? "{}" : text), {
-      status: 502, code: "http_error", message: "The answer was 502.", param: null, retryAfter: null,
+      status: 502,
+      code: "http_error",
+      message: "The answer was 502.",
+      param: null,
+      retryAfter: null,
     });
   }
   assert.equal(failureOf(503, "", "Wed, 21 Oct 2026 07:28:00 GMT").retryAfter, null);
@@ -43,7 +47,10 @@ test("progress in words", () => {
   const progress = { picture: 0, waiting: true, ahead: 3, step: 0, steps: 0, secondsLeft: 12 };
   assert.equal(progressText(progress), "Waiting behind 3 · about 12 s");
   assert.equal(progressText({ ...progress, ahead: 0, secondsLeft: null }), "Waiting");
-  assert.equal(progressText({ ...progress, waiting: false, step: 3, steps: 8, secondsLeft: 2.13 }), "Step 3 of 8 · about 2.1 s");
+  assert.equal(
+    progressText({ ...progress, waiting: false, step: 3, steps: 8, secondsLeft: 2.13 }),
+    "Step 3 of 8 · about 2.1 s",
+  );
   assert.equal(shareDone({ ...progress, step: 2, steps: 8 }), 0.25);
   assert.equal(shareDone(null), 0);
   assert.deepEqual([0.04, 9.96, 99.6, 150].map(duration), ["0 s", "10 s", "100 s", "3 min"]);

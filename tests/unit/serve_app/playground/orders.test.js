@@ -1,13 +1,44 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chosenModel, modelsFor, modesOf, needsMask, takes, titleOf } from "../../../../serve_app/playground/static/scripts/logic/models.js";
+import {
+  chosenModel,
+  modelsFor,
+  modesOf,
+  needsMask,
+  takes,
+  titleOf,
+} from "../../../../serve_app/playground/static/scripts/logic/models.js";
 import { fieldsOf, FIRST_CHOICES } from "../../../../serve_app/playground/static/scripts/logic/orders.js";
 
 const limits = { max_steps: 8, default_size: "256x256" };
-const SDXL = { id: "s/sdxl", is_default: true, capabilities: ["text-to-image", "image-to-image", "inpainting"], ignored_parameters: [], limits };
-const SCHNELL = { id: "b/schnell", is_default: false, capabilities: ["text-to-image"], ignored_parameters: ["guidance_scale", "negative_prompt"], limits };
-const FILL = { id: "b/fill", is_default: false, capabilities: ["inpainting"], ignored_parameters: ["negative_prompt"], limits };
-const POSE = { id: "e/pose", is_default: false, capabilities: ["text-to-image", "pose"], ignored_parameters: [], limits };
+const SDXL = {
+  id: "s/sdxl",
+  is_default: true,
+  capabilities: ["text-to-image", "image-to-image", "inpainting"],
+  ignored_parameters: [],
+  limits,
+};
+const SCHNELL = {
+  id: "b/schnell",
+  is_default: false,
+  capabilities: ["text-to-image"],
+  ignored_parameters: ["guidance_scale", "negative_prompt"],
+  limits,
+};
+const FILL = {
+  id: "b/fill",
+  is_default: false,
+  capabilities: ["inpainting"],
+  ignored_parameters: ["negative_prompt"],
+  limits,
+};
+const POSE = {
+  id: "e/pose",
+  is_default: false,
+  capabilities: ["text-to-image", "pose"],
+  ignored_parameters: [],
+  limits,
+};
 const ALL = [SCHNELL, SDXL, FILL, POSE];
 
 test("a mode offers the models that can do it", () => {
@@ -41,12 +72,28 @@ test("what is as the service does it is left out", () => {
 });
 
 test("all that was chosen is sent", () => {
-  const chosen = { ...FIRST_CHOICES, size: "512x256", count: 3, seed: 0, quality: "hd", steps: 5, guidance: 0, negative: " blurry " };
+  const chosen = {
+    ...FIRST_CHOICES,
+    size: "512x256",
+    count: 3,
+    seed: 0,
+    quality: "hd",
+    steps: 5,
+    guidance: 0,
+    negative: " blurry ",
+  };
   const sent = fieldsOf({ ...chosen, format: "webp", compression: 0 }, SDXL);
   const { model: _model, prompt: _prompt, ...rest } = sent;
   assert.deepEqual(rest, {
-    size: "512x256", n: 3, seed: 0, quality: "hd", num_steps: 5, guidance_scale: 0, negative_prompt: "blurry",
-    output_format: "webp", output_compression: 0,
+    size: "512x256",
+    n: 3,
+    seed: 0,
+    quality: "hd",
+    num_steps: 5,
+    guidance_scale: 0,
+    negative_prompt: "blurry",
+    output_format: "webp",
+    output_compression: 0,
   });
   const edited = fieldsOf({ ...FIRST_CHOICES, mode: "edit", strength: 0.4 }, SDXL, { width: 96, height: 64 });
   assert.deepEqual([edited.size, edited.strength], ["96x64", 0.4]);

@@ -1,23 +1,51 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseSize, problemOf, shapesFor, sizeOfShape, SHAPES } from "../../../../serve_app/playground/static/scripts/logic/sizes.js";
+import {
+  parseSize,
+  problemOf,
+  shapesFor,
+  sizeOfShape,
+  SHAPES,
+} from "../../../../serve_app/playground/static/scripts/logic/sizes.js";
 
-const LIMITS = { min_side: 64, max_side: 2048, max_pixels: 2048 * 2048, max_aspect: 4, default_size: "1024x1024", size_multiple: 8 };
+const LIMITS = {
+  min_side: 64,
+  max_side: 2048,
+  max_pixels: 2048 * 2048,
+  max_aspect: 4,
+  default_size: "1024x1024",
+  size_multiple: 8,
+};
 
 test("every shape that is offered is one that the model makes", () => {
-  const sides = [[64, 512], [256, 1024], [512, 2048]];
+  const sides = [
+    [64, 512],
+    [256, 1024],
+    [512, 2048],
+  ];
   for (const [least, most] of sides) {
     for (const multiple of [8, 16, 64]) {
       for (const usual of ["256x256", "512x384", "1024x1024"]) {
-        const limits = { ...LIMITS, min_side: least, max_side: most, size_multiple: multiple, default_size: usual, max_pixels: most * most / 2 };
-        for (const { size } of shapesFor(limits)) assert.equal(problemOf(size, limits), null, JSON.stringify([limits, size]));
+        const limits = {
+          ...LIMITS,
+          min_side: least,
+          max_side: most,
+          size_multiple: multiple,
+          default_size: usual,
+          max_pixels: (most * most) / 2,
+        };
+        for (const { size } of shapesFor(limits))
+          assert.equal(problemOf(size, limits), null, JSON.stringify([limits, size]));
       }
     }
   }
 });
 
 test("a shape has about as many pixels as the default and about its sides", () => {
-  for (const { name, ratio: [across, down] } of SHAPES) {
+  for (const {
+    name,
+    ratio: [across, down],
+  } of SHAPES) {
     const { width, height } = sizeOfShape([across, down], LIMITS);
     assert.ok(Math.abs(width / height / (across / down) - 1) < 0.02, name);
     assert.ok(Math.abs((width * height) / 2 ** 20 - 1) < 0.02, name);
@@ -31,7 +59,10 @@ test("a model whose default has all the pixels that it makes has every shape", (
 
 test("a shape that the model does not make is not offered", () => {
   const narrow = { ...LIMITS, max_aspect: 1.5 };
-  assert.deepEqual(shapesFor(narrow).map(({ name }) => name), ["Square", "Landscape", "Portrait"]);
+  assert.deepEqual(
+    shapesFor(narrow).map(({ name }) => name),
+    ["Square", "Landscape", "Portrait"],
+  );
 });
 
 test("what is wrong with a size is said", () => {

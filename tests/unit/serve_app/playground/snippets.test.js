@@ -2,12 +2,18 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { extensionOf, snippetsOf } from "../../../../serve_app/playground/static/scripts/logic/snippets.js";
 
-const fields = { model: "a/b", prompt: "it's \"red\"\n(cat:1.3) $HOME é", seed: 7, keypoints: { people: [{ pose: [1, null, true] }] } };
+const fields = {
+  model: "a/b",
+  prompt: 'it\'s "red"\n(cat:1.3) $HOME é',
+  seed: 7,
+  keypoints: { people: [{ pose: [1, null, true] }] },
+};
 const sample = { origin: "http://here.test/below", kind: "generations", fields, files: {}, needsKey: false };
 
 test("a key is named and never shown", () => {
   for (const text of Object.values(snippetsOf(sample))) assert.ok(!text.includes("EASEL_API_KEY"));
-  for (const text of Object.values(snippetsOf({ ...sample, needsKey: true }))) assert.ok(text.includes("EASEL_API_KEY"));
+  for (const text of Object.values(snippetsOf({ ...sample, needsKey: true })))
+    assert.ok(text.includes("EASEL_API_KEY"));
 });
 
 test("a shell reads what was written", () => {
@@ -29,5 +35,8 @@ test("files are sent in forms", () => {
 });
 
 test("files have the extension of their format", () => {
-  assert.deepEqual(["png", "jpeg", "webp", undefined].map((output_format) => extensionOf({ output_format })), ["png", "jpg", "webp", "png"]);
+  assert.deepEqual(
+    ["png", "jpeg", "webp", undefined].map((output_format) => extensionOf({ output_format })),
+    ["png", "jpg", "webp", "png"],
+  );
 });

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from serve_app.playground.routes import STATIC
 
@@ -69,6 +71,14 @@ async def test_what_is_no_file_is_the_usual_error(path: str, client: httpx.Async
 )
 async def test_nothing_beside_the_files_is_served(path: str, client: httpx.AsyncClient, refused: Refused) -> None:
     refused(await client.get(f"/playground/{path}"), 404, code="not_found")
+
+
+async def test_below_a_path(app: FastAPI) -> None:
+    below = httpx.ASGITransport(Starlette(routes=[Mount("/below", app)]))
+    async with httpx.AsyncClient(transport=below, base_url="http://easel.test/below/") as client:
+        page = await client.get("")
+        (script,) = re.findall(r'<script type="module" src="([^"]+)"', page.text)
+        assert (await client.get(script)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/playground/scripts/app.js"])

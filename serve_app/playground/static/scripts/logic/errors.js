@@ -18,14 +18,20 @@ export class ServiceError extends Error {
 /** @type {Record<string, [string, string?]>} title, and text where the service's own words are not the best */
 const BY_CODE = {
   unreachable: ["No answer", "The service cannot be reached. Is it running, and are you online?"],
-  interrupted: ["The connection was lost", "The picture was not finished. Ask again; the same seed makes the same picture."],
+  interrupted: [
+    "The connection was lost",
+    "The picture was not finished. Ask again; the same seed makes the same picture.",
+  ],
   rate_limit_exceeded: ["Your key has what it may have for now"],
   model_not_allowed: ["This key is not for this model"],
   server_is_overloaded: ["The model is busy", "Too many pictures are wanted right now to promise yours in time."],
   model_loading: ["The model is still loading", "It will take requests in a moment."],
   replica_lost: ["The model had to start anew", "What it was doing was lost. Ask again in a moment."],
   ingress_unavailable: ["The service is starting or stopping", "Ask again in a moment."],
-  no_pose_found: ["Nobody was found in the photo", "Take one that shows a whole person, or begin with the standing figure."],
+  no_pose_found: [
+    "Nobody was found in the photo",
+    "Take one that shows a whole person, or begin with the standing figure.",
+  ],
   no_pose_detector: ["Photos cannot be read for poses now", "Begin with the standing figure instead."],
   too_large: ["Too large"],
   prompt_too_long: ["The prompt is too long for this model"],

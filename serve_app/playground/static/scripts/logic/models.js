@@ -24,7 +24,11 @@ export function modesOf(models) {
 }
 
 /** The model of that name that serves the mode, else the default one, else the first. @returns {Model | null} */
-export function chosenModel(/** @type {Mode} */ mode, /** @type {string | null} */ name, /** @type {Model[]} */ models) {
+export function chosenModel(
+  /** @type {Mode} */ mode,
+  /** @type {string | null} */ name,
+  /** @type {Model[]} */ models,
+) {
   const able = modelsFor(mode, models);
   return able.find((model) => model.id === name) ?? able.find((model) => model.is_default) ?? able[0] ?? null;
 }

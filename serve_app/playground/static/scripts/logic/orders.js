@@ -66,7 +66,8 @@ export function fieldsOf(choices, model, given = null) {
   if (choices.seed !== null) fields.seed = choices.seed;
   if (choices.quality !== "smooth") fields.quality = choices.quality;
   if (choices.steps !== null) fields.num_steps = Math.min(choices.steps, model.limits.max_steps);
-  if (choices.guidance !== null && takes("guidance_scale", model, choices.mode)) fields.guidance_scale = choices.guidance;
+  if (choices.guidance !== null && takes("guidance_scale", model, choices.mode))
+    fields.guidance_scale = choices.guidance;
   if (choices.negative.trim() && takes("negative_prompt", model, choices.mode)) {
     fields.negative_prompt = choices.negative.trim();
   }

@@ -38,7 +38,10 @@ export function sizeOfShape([across, down], limits) {
   const pixels = Math.min(usual.width * usual.height, limits.max_pixels);
   const long = Math.min(Math.sqrt((pixels * Math.max(across, down)) / Math.min(across, down)), limits.max_side);
   const scale = long / Math.max(across, down);
-  const size = (round) => ({ width: fitted(across * scale, limits, round), height: fitted(down * scale, limits, round) });
+  const size = (round) => ({
+    width: fitted(across * scale, limits, round),
+    height: fitted(down * scale, limits, round),
+  });
   return [size(Math.round), size(Math.floor)].find((each) => !problemOf(each, limits)) ?? null; // floor: fewer pixels
 }
 
@@ -50,7 +53,9 @@ export function shapesFor(limits) {
 
 /** A multiple within the limits, next to `side` by `round`. */
 function fitted(side, { size_multiple: multiple, min_side: least, max_side: most }, round) {
-  return Math.max(Math.ceil(least / multiple), Math.min(round(side / multiple), Math.floor(most / multiple))) * multiple;
+  return (
+    Math.max(Math.ceil(least / multiple), Math.min(round(side / multiple), Math.floor(most / multiple))) * multiple
+  );
 }
 
 /**

@@ -42,7 +42,11 @@ function python({ origin, kind, fields, files, needsKey }) {
   for (const [name, file] of Object.entries(files)) lines.push(`    ${name}=open(${literal(file)}, "rb"),`);
   lines.push(`    response_format="b64_json",`);
   if (others.length) {
-    lines.push("    extra_body={", ...others.map((name) => `        ${literal(name)}: ${literal(fields[name])},`), "    },");
+    lines.push(
+      "    extra_body={",
+      ...others.map((name) => `        ${literal(name)}: ${literal(fields[name])},`),
+      "    },",
+    );
   }
   const key = needsKey ? `os.environ["${KEY}"]` : `"none needed"`;
   return `import base64
@@ -64,9 +68,10 @@ function javascript({ origin, kind, fields, files, needsKey }) {
   const reads = kind === "edits" ? "readFile, writeFile" : "writeFile";
   const headers = [kind === "edits" ? "" : `"Content-Type": "application/json"`, key].filter(Boolean).join(", ");
   const body = kind === "edits" ? "form" : `JSON.stringify(${json(asked(fields)).replaceAll("\n", "\n  ")})`;
+  const address = JSON.stringify(`${origin}/openai/v1/images/${kind}`);
   return `import { ${reads} } from "node:fs/promises";
 
-${kind === "edits" ? form(fields, files) : ""}const response = await fetch(${JSON.stringify(`${origin}/openai/v1/images/${kind}`)}, {
+${kind === "edits" ? form(fields, files) : ""}const response = await fetch(${address}, {
   method: "POST",${headers ? `\n  headers: { ${headers} },` : ""}
   body: ${body},
 });
@@ -109,7 +114,9 @@ function literal(value) {
   if (typeof value === "boolean") return value ? "True" : "False";
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   if (typeof value === "object") {
-    return `{${Object.entries(value).map(([name, each]) => `${literal(name)}: ${literal(each)}`).join(", ")}}`;
+    return `{${Object.entries(value)
+      .map(([name, each]) => `${literal(name)}: ${literal(each)}`)
+      .join(", ")}}`;
   }
   return JSON.stringify(value);
 }

@@ -9,7 +9,8 @@ export function Icon({ name }) {
 
 /** A button that is an icon alone; its label is its name and its tooltip. */
 export function IconButton({ icon, label, onClick, pressed, kind = "", disabled = false }) {
-  return html`<button type="button" class="icon-button ${kind}" aria-label=${label} title=${label} aria-pressed=${pressed}
+  return html`<button type="button" class="icon-button ${kind}" aria-label=${label} title=${label}
+    aria-pressed=${pressed}
     disabled=${disabled} onClick=${onClick}><${Icon} name=${icon} /></button>`;
 }
 
@@ -21,7 +22,8 @@ export function Action({ icon, label, onClick, kind = "", disabled = false }) {
 
 /** What is wrong with a field, below it. The field names it by `aria-describedby`. */
 export function Problem({ id, text }) {
-  return html`<p class="problem" id="${id}-problem" aria-live="polite">${text && html`<${Icon} name="alert" />${text}`}</p>`;
+  return html`<p class="problem" id="${id}-problem"
+    aria-live="polite">${text && html`<${Icon} name="alert" />${text}`}</p>`;
 }
 
 /** One of a few, as a row of radio buttons. */
@@ -63,9 +65,12 @@ export function Slider({ id, label, hint, value, least, most, step = 1, usual, a
   return html`<div class="field slider ${value === null ? "is-automatic" : ""}">
     <div class="field-head">
       <label class="label" for=${id}>${label}</label>
-      ${automatic && value !== null && html`<button type="button" class="link" onClick=${() => onChange(null)}>Automatic</button>`}
-      <input id=${id} class="number" type="number" inputmode="decimal" min=${least} max=${most} step=${step} value=${value ?? ""}
-        placeholder="auto" aria-describedby="${id}-hint ${id}-problem" aria-invalid=${problem ? "true" : undefined} onChange=${change} />
+      ${automatic && value !== null && html`<button type="button" class="link"
+        onClick=${() => onChange(null)}>Automatic</button>`}
+      <input id=${id} class="number" type="number" inputmode="decimal" min=${least} max=${most} step=${step}
+        value=${value ?? ""}
+        placeholder="auto" aria-describedby="${id}-hint ${id}-problem" aria-invalid=${problem ? "true" : undefined}
+        onChange=${change} />
     </div>
     <input type="range" aria-label="${label}, slider" min=${least} max=${most} step=${step} value=${shown}
       aria-valuetext=${value === null ? "automatic" : undefined} onInput=${change} />

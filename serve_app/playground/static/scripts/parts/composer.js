@@ -34,17 +34,28 @@ export function Composer() {
   };
   return html`<form class="composer" aria-label="What to make" onSubmit=${submit}>
     <div class="composer-fields">
-      ${modes.length > 1 && html`<${Segments} label="How" hideLabel name="mode" value=${mode} onChange=${(value) => change({ mode: value, model: null })}
-        options=${modes.map((each) => ({ value: each, ...MODES[each] }))} />`}
+      ${
+        modes.length > 1 &&
+        html`<${Segments} label="How" hideLabel name="mode" value=${mode}
+          onChange=${(value) => change({ mode: value, model: null })}
+        options=${modes.map((each) => ({ value: each, ...MODES[each] }))} />`
+      }
       ${isNarrow && html`<${Source} />`}
       <${PromptField} value=${chosen.prompt} problem=${wrong.prompt} isFirstVisit=${isFirstVisit}
         onChange=${(prompt) => change({ prompt })} onSend=${ask} />
-      ${model ? html`
-        <${ModelPicker} models=${modelsFor(mode, models)} model=${model} state=${states[model.id]} problem=${wrong.model} size=${chosen.size} />
-        ${mode !== "edit" && html`<${SizePicker} key=${model.id} limits=${model.limits} value=${chosen.size} problem=${wrong.size}
-          onChange=${(size) => change({ size })} />`}
+      ${
+        model
+          ? html`
+        <${ModelPicker} models=${modelsFor(mode, models)} model=${model} state=${states[model.id]}
+          problem=${wrong.model} size=${chosen.size} />
+        ${
+          mode !== "edit" &&
+          html`<${SizePicker} key=${model.id} limits=${model.limits} value=${chosen.size} problem=${wrong.size}
+          onChange=${(size) => change({ size })} />`
+        }
         <${Parameters} choices=${{ ...chosen, mode }} model=${model} problems=${wrong} change=${change} />`
-      : html`<${Placeholders} />`}
+          : html`<${Placeholders} />`
+      }
     </div>
     <div class="composer-foot">
       <button type="submit" class="primary" disabled=${!model}>

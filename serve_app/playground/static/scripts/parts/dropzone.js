@@ -23,13 +23,18 @@ export function Dropzone({ id, title, hint, problem, isCompact = false, onPictur
     setOver(true);
   };
   const wrong = isRefused ? "PNG, JPEG and WebP pictures can be read." : problem;
-  return html`<div class="dropzone ${isOver ? "is-over" : ""} ${isCompact ? "is-compact" : ""}" onDragOver=${over} onDragLeave=${() => setOver(false)} onDrop=${drop}>
+  return html`<div class="dropzone ${isOver ? "is-over" : ""} ${isCompact ? "is-compact" : ""}" onDragOver=${over}
+    onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <${Icon} name="picture" />
     <p class="dropzone-title">${title}</p>
     <p class="hint" id="${id}-hint">${hint}</p>
     <div class="dropzone-actions">
-      <label class="action strong"><input id=${id} class="hidden-input" type="file" accept=${ACCEPT} aria-describedby="${id}-hint ${id}-problem"
-        onChange=${(event) => { take(event.target.files); event.target.value = ""; }} /><${Icon} name="plus" /><span>Choose a file</span></label>
+      <label class="action strong"><input id=${id} class="hidden-input" type="file" accept=${ACCEPT}
+        aria-describedby="${id}-hint ${id}-problem"
+        onChange=${(event) => {
+          take(event.target.files);
+          event.target.value = "";
+        }} /><${Icon} name="plus" /><span>Choose a file</span></label>
       ${children}
     </div>
     <p class="problem" id="${id}-problem" aria-live="polite">${wrong && html`<${Icon} name="alert" />${wrong}`}</p>

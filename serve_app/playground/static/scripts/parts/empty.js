@@ -20,7 +20,9 @@ export function Empty({ canAsk }) {
     <h2>Say what you want to see</h2>
     <p>Type it, press <kbd>Enter</kbd>, and watch the picture form. Or begin with one of these:</p>
     <ul class="examples">
-      ${EXAMPLES.map((prompt) => html`<li key=${prompt}><button type="button" class="example" disabled=${!canAsk} onClick=${() => begin(prompt)}>${prompt}</button></li>`)}
+      ${EXAMPLES.map((prompt) => html`<li key=${prompt}>
+        <button type="button" class="example" disabled=${!canAsk} onClick=${() => begin(prompt)}>${prompt}</button>
+          </li>`)}
     </ul>
   </section>`;
 }

@@ -16,8 +16,11 @@ export function FailureCard({ failure, since, onRetry, onKey, onClose }) {
     </div>
     <div class="failure-actions">
       ${advice.action === "key" && html`<${Action} icon="key" label="Enter a key" onClick=${onKey} />`}
-      ${advice.action === "retry" && html`<${Action} icon="again" disabled=${left > 0} onClick=${onRetry}
-        label=${left > 0 ? `Try again in ${left} s` : "Try again"} />`}
+      ${
+        advice.action === "retry" &&
+        html`<${Action} icon="again" disabled=${left > 0} onClick=${onRetry}
+        label=${left > 0 ? `Try again in ${left} s` : "Try again"} />`
+      }
       ${onClose && html`<${Action} icon="close" label="Dismiss" kind="quiet" onClick=${onClose} />`}
     </div>
   </div>`;

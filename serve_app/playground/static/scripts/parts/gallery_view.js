@@ -12,18 +12,26 @@ export function GalleryView({ onShow }) {
   return html`<section class="gallery" aria-labelledby="gallery-title">
     <div class="gallery-head">
       <h2 id="gallery-title">Your pictures <span class="hint">${all.length}, in this browser only</span></h2>
-      ${isSure
-        ? html`<span class="sure"><span>Delete all ${all.length}?</span>
-            <${Action} icon="trash" label="Delete all" kind="danger" onClick=${() => { clear(); setSure(false); }} />
+      ${
+        isSure
+          ? html`<span class="sure"><span>Delete all ${all.length}?</span>
+            <${Action} icon="trash" label="Delete all" kind="danger" onClick=${() => {
+              clear();
+              setSure(false);
+            }} />
             <${Action} icon="close" label="Keep" kind="quiet" onClick=${() => setSure(false)} /></span>`
-        : html`<${Action} icon="trash" label="Clear all" kind="quiet" onClick=${() => setSure(true)} />`}
+          : html`<${Action} icon="trash" label="Clear all" kind="quiet" onClick=${() => setSure(true)} />`
+      }
     </div>
     <ul class="thumbnails">
-      ${all.map((picture) => html`<li key=${picture.id}>
-        <button type="button" class="thumbnail" aria-label="Show large: ${picture.fields.prompt}" onClick=${() => onShow(picture)}>
+      ${all.map(
+        (picture) => html`<li key=${picture.id}>
+        <button type="button" class="thumbnail" aria-label="Show large: ${picture.fields.prompt}"
+          onClick=${() => onShow(picture)}>
           <img src=${urlOf(picture.picture)} alt="" loading="lazy" decoding="async" />
         </button>
-      </li>`)}
+      </li>`,
+      )}
     </ul>
   </section>`;
 }

@@ -18,8 +18,17 @@ export function PictureActions({ picture, onDone = () => {}, children }) {
   const canEdit = modelsFor("edit", models ?? []).length > 0;
   return html`<div class="picture-actions">
     <${Download} picture=${picture} />
-    <${Action} icon="again" label="Use again" onClick=${() => { again(picture); onDone(); }} />
-    ${canEdit && html`<${Action} icon="brush" label="Edit" onClick=${() => { edit(picture); onDone(); }} />`}
+    <${Action} icon="again" label="Use again" onClick=${() => {
+      again(picture);
+      onDone();
+    }} />
+    ${
+      canEdit &&
+      html`<${Action} icon="brush" label="Edit" onClick=${() => {
+        edit(picture);
+        onDone();
+      }} />`
+    }
     <${Action} icon="code" label="Code" onClick=${() => setShowsCode(true)} />
     ${children}
     ${showsCode && html`<${SnippetDialog} picture=${picture} onClose=${() => setShowsCode(false)} />`}
@@ -27,7 +36,8 @@ export function PictureActions({ picture, onDone = () => {}, children }) {
 }
 
 function Download({ picture }) {
-  return html`<a class="action" href=${urlOf(picture.picture)} download=${nameOf(picture)}><${Icon} name="download" /><span>Save</span></a>`;
+  return html`<a class="action" href=${urlOf(picture.picture)} download=${nameOf(picture)}><${Icon} name="download" />
+    <span>Save</span></a>`;
 }
 
 /** A file's name: the first words of the prompt, and the seed. @param {import("../state/gallery.js").Kept} kept */

@@ -19,10 +19,13 @@ export function SeedField({ value, problem, onChange }) {
   return html`<div class="field">
     <label class="label" for="seed">Seed</label>
     <div class="seed">
-      <input id="seed" class="number" type="number" inputmode="numeric" min="0" max=${MOST} step="1" value=${value ?? ""}
-        placeholder="random" aria-describedby="seed-hint seed-problem" aria-invalid=${problem ? "true" : undefined} onChange=${change} />
+      <input id="seed" class="number" type="number" inputmode="numeric" min="0" max=${MOST} step="1"
+        value=${value ?? ""}
+        placeholder="random" aria-describedby="seed-hint seed-problem" aria-invalid=${problem ? "true" : undefined}
+        onChange=${change} />
       <${IconButton} icon="dice" label="Draw a seed" onClick=${() => onChange(drawnSeed())} />
-      <${IconButton} icon=${isLocked ? "lock" : "unlock"} label=${isLocked ? "Let the seed be random" : "Keep the last seed"}
+      <${IconButton} icon=${isLocked ? "lock" : "unlock"}
+        label=${isLocked ? "Let the seed be random" : "Keep the last seed"}
         pressed=${String(isLocked)} onClick=${toggle} />
     </div>
     <p class="hint" id="seed-hint">The same seed makes the same picture.</p>

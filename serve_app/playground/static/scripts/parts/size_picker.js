@@ -14,12 +14,16 @@ export function SizePicker({ limits, value, problem, onChange }) {
   const size = parseSize(chosen);
   const showsFree = isFree || !isCommon;
   return html`<fieldset class="field" id="size" tabindex="-1">
-    <legend class="field-head"><span class="label">Shape</span><span class="hint">${size.width} × ${size.height}</span></legend>
+    <legend class="field-head"><span class="label">Shape</span><span class="hint">${size.width} × ${size.height}</span>
+      </legend>
     <div class="shapes">
       ${shapes.map(
         (shape) => html`<${Shape} key=${shape.name} name=${shape.name} label=${shape.label} ...${shape.size}
           checked=${!showsFree && sizeText(shape.size) === chosen}
-          onChoose=${() => { setFree(false); onChange(sizeText(shape.size)); }} />`,
+          onChoose=${() => {
+            setFree(false);
+            onChange(sizeText(shape.size));
+          }} />`,
       )}
       <label class="shape">
         <input type="radio" name="shape" checked=${showsFree} onChange=${() => setFree(true)} />
@@ -38,16 +42,19 @@ function Shape({ name, label, width, height, checked, onChoose }) {
   return html`<label class="shape" title="${name}, ${width} × ${height}">
     <input type="radio" name="shape" checked=${checked} onChange=${onChoose} />
     <span class="shape-drawing"><span class="shape-outline" style=${drawing}></span></span>
-    <span class="shape-name" aria-hidden="true">${label}</span><span class="hidden">${name}, ${width} by ${height} pixels</span>
+    <span class="shape-name" aria-hidden="true">${label}</span>
+      <span class="hidden">${name}, ${width} by ${height} pixels</span>
   </label>`;
 }
 
 function FreeSize({ limits, size, onChange }) {
   const side = (name, value, change) => html`<label class="side">
     <span class="hint">${name}</span>
-    <input class="number" type="number" inputmode="numeric" min=${limits.min_side} max=${limits.max_side} step=${limits.size_multiple}
+    <input class="number" type="number" inputmode="numeric" min=${limits.min_side} max=${limits.max_side}
+      step=${limits.size_multiple}
       value=${value} aria-describedby="size-problem"
-      onChange=${(event) => event.target.valueAsNumber > 0 && onChange(sizeText(change(Math.round(event.target.valueAsNumber))))} />
+      onChange=${(event) => event.target.valueAsNumber > 0
+      && onChange(sizeText(change(Math.round(event.target.valueAsNumber))))} />
   </label>`;
   return html`<div class="sides">
     ${side("Width", size.width, (width) => ({ ...size, width }))}

@@ -20,7 +20,9 @@ export function SnippetDialog({ picture, onClose }) {
   const [isCopied, setCopied] = useState(false);
   const { kind, seed } = picture;
   const { n: _, ...once } = picture.fields; // the seed makes this one
-  const names = Object.fromEntries(Object.entries(picture.files).map(([field, file]) => [field, `${field}.${file.type.split("/")[1]}`]));
+  const names = Object.fromEntries(
+    Object.entries(picture.files).map(([field, file]) => [field, `${field}.${file.type.split("/")[1]}`]),
+  );
   const sample = { origin: ORIGIN, kind, fields: { ...once, seed }, files: names, needsKey: keyWanted.value };
   const snippet = snippetsOf(sample)[language];
   const copy = async () => {
@@ -30,13 +32,20 @@ export function SnippetDialog({ picture, onClose }) {
   };
   return html`<${Dialog} title="The same by program" onClose=${onClose}>
     <${Segments} label="Language" hideLabel name="language" options=${LANGUAGES} value=${language}
-      onChange=${(value) => { setLanguage(value); setCopied(false); }} />
+      onChange=${(value) => {
+        setLanguage(value);
+        setCopied(false);
+      }} />
     <pre class="snippet" tabindex="0" aria-label="Program">${snippet}</pre>
-    ${sample.needsKey && html`<p class="hint">It reads the key from the environment variable <code>EASEL_API_KEY</code>.</p>`}
+    ${sample.needsKey && html`<p
+      class="hint">It reads the key from the environment variable <code>EASEL_API_KEY</code>.</p>`}
     <div class="dialog-actions">
-      ${Object.entries(names).map(([field, name]) => html`<a class="action" key=${field} href=${urlOf(picture.files[field])} download=${name}>
-        <${Icon} name="download" /><span>${name}</span></a>`)}
-      <${Action} icon=${isCopied ? "check" : "copy"} label=${isCopied ? "Copied" : "Copy"} kind="strong" onClick=${copy} />
+      ${Object.entries(names).map(
+        ([field, name]) => html`<a class="action" key=${field} href=${urlOf(picture.files[field])} download=${name}>
+        <${Icon} name="download" /><span>${name}</span></a>`,
+      )}
+      <${Action} icon=${isCopied ? "check" : "copy"} label=${isCopied ? "Copied" : "Copy"} kind="strong"
+        onClick=${copy} />
     </div>
   <//>`;
 }

@@ -41,10 +41,13 @@ function EditSource({ model }) {
     element.current.maxBytes = model.limits.max_image_bytes;
   }, [file, model]);
   if (!file) {
-    return html`<${Dropzone} id="picture" title="Drop the picture to edit here" problem=${wrong} onPicture=${(chosen) => picture.set(chosen)}
-      hint=${needsMask(model)
-      ? "Or paste it. Then paint over what shall change, or draw the frame larger to go beyond its edges."
-      : "Or paste it. Then paint over what shall change, or draw the frame larger to go beyond its edges; or do neither, and all of it is varied."} />`;
+    return html`<${Dropzone} id="picture" title="Drop the picture to edit here" problem=${wrong}
+      onPicture=${(chosen) => picture.set(chosen)}
+      hint=${
+        needsMask(model)
+          ? "Or paste it. Then paint over what shall change, or extend the frame beyond its edges."
+          : "Or paste it. Then paint over what shall change, extend its frame, or do neither to vary all of it."
+      } />`;
   }
   return html`<section class="source" aria-label="Picture to edit">
     <mask-editor ref=${element}></mask-editor>
@@ -79,14 +82,23 @@ function PoseSource({ model, size }) {
     setLooking(true);
     element.current
       .find(file, keyHeaders())
-      .then(() => { setHasPose(true); problems.set({}); })
+      .then(() => {
+        setHasPose(true);
+        problems.set({});
+      })
       .catch((error) => problems.set({ pose: error.message }))
-      .finally(() => { setLooking(false); photo.set(null); });
+      .finally(() => {
+        setLooking(false);
+        photo.set(null);
+      });
   }, [file]);
   return html`<section class="source" aria-label="Pose" aria-busy=${isLooking}>
     <div class="pose-holder" hidden=${!hasPose}><pose-editor ref=${element}></pose-editor></div>
-    <${Dropzone} id="pose" isCompact=${hasPose} title=${isLooking ? "Looking for people…" : hasPose ? "Another photo" : "Drop a photo of a person here"} problem=${wrong}
-      hint="Or paste it. The picture follows the pose; drag its joints to change it." onPicture=${(chosen) => photo.set(chosen)}>
+    <${Dropzone} id="pose" isCompact=${hasPose}
+      title=${isLooking ? "Looking for people…" : hasPose ? "Another photo" : "Drop a photo of a person here"}
+      problem=${wrong}
+      hint="Or paste it. The picture follows the pose; drag its joints to change it."
+      onPicture=${(chosen) => photo.set(chosen)}>
       <${Action} icon="pose" label="Standing figure" onClick=${begin} />
     <//>
   </section>`;

@@ -27,15 +27,18 @@ export function Viewer({ picture, onShow, onClose }) {
     else onClose();
   };
   const prompt = picture.fields.prompt;
-  return html`<${Dialog} title="Picture ${at + 1} of ${all.length}" kind="viewer" onClose=${onClose} onKeyDown=${onKeyDown}>
+  return html`<${Dialog} title="Picture ${at + 1} of ${all.length}" kind="viewer" onClose=${onClose}
+    onKeyDown=${onKeyDown}>
     <div class="viewer-stage">
       <${IconButton} icon="left" label="Newer picture" kind="viewer-turn" disabled=${at <= 0} onClick=${() => go(-1)} />
       <${Canvas} key=${picture.id} picture=${picture} />
-      <${IconButton} icon="right" label="Older picture" kind="viewer-turn" disabled=${at >= all.length - 1} onClick=${() => go(1)} />
+      <${IconButton} icon="right" label="Older picture" kind="viewer-turn" disabled=${at >= all.length - 1}
+        onClick=${() => go(1)} />
     </div>
     <div class="viewer-words">
       <p class="viewer-prompt">${prompt}</p>
-      <dl class="facts">${partsOf(picture, titleOf(picture.fields.model)).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      <dl class="facts">${partsOf(picture, titleOf(picture.fields.model)).map(([name, value]) => html`<div key=${name}>
+        <dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
       <${PictureActions} picture=${picture} onDone=${onClose}>
         <${Action} icon="trash" label="Delete" kind="quiet" onClick=${erase} />
       <//>
@@ -48,9 +51,12 @@ function Canvas({ picture }) {
   const { width, height, fields, files } = picture;
   const frame = { aspectRatio: `${width} / ${height}`, "--ratio": String(width / height) };
   return html`<div class="viewer-canvas">
-    <div class="viewer-picture" style=${frame}>${isCompared
-      ? html`<${Compare} before=${files.image} after=${picture.picture} name=${fields.prompt} />`
-      : html`<img src=${urlOf(picture.picture)} alt=${fields.prompt} />`}</div>
-    ${files.image && html`<label class="switch"><input type="checkbox" checked=${isCompared} onChange=${(event) => setCompared(event.target.checked)} />Compare with before</label>`}
+    <div class="viewer-picture" style=${frame}>${
+      isCompared
+        ? html`<${Compare} before=${files.image} after=${picture.picture} name=${fields.prompt} />`
+        : html`<img src=${urlOf(picture.picture)} alt=${fields.prompt} />`
+    }</div>
+    ${files.image && html`<label class="switch"><input type="checkbox" checked=${isCompared}
+      onChange=${(event) => setCompared(event.target.checked)} />Compare with before</label>`}
   </div>`;
 }

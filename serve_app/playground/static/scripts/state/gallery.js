@@ -51,7 +51,11 @@ export async function keep(picture) {
   const gone = all.filter((each) => !stay.includes(each));
   gone.forEach(forget);
   await set(picture.id, picture, database).catch(() => {});
-  if (gone.length) await delMany(gone.map((each) => each.id), database).catch(() => {});
+  if (gone.length)
+    await delMany(
+      gone.map((each) => each.id),
+      database,
+    ).catch(() => {});
 }
 
 /** @param {Kept} picture */

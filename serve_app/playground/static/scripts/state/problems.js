@@ -1,4 +1,4 @@
-/** What is wrong with which field, by the field's name in the choices: the service said so, and it was not changed since. */
+/** What is wrong with which field, by its name in the choices: the service said so, and it was not changed since. */
 
 import { PARAMETERS } from "../logic/orders.js";
 import { Store } from "./store.js";

@@ -50,7 +50,9 @@ export function isReady(state) {
 key.watch(() => look());
 addEventListener("online", () => look());
 addEventListener("offline", () => {
-  service.change({ failure: { status: 0, code: "unreachable", message: "You are offline.", param: null, retryAfter: null } });
+  service.change({
+    failure: { status: 0, code: "unreachable", message: "You are offline.", param: null, retryAfter: null },
+  });
   clearTimeout(timer);
   timer = setTimeout(look, RETRY_MILLISECONDS);
 });

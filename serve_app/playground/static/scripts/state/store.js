@@ -35,7 +35,13 @@ export class Store {
   }
 }
 
-/** The value in a component, which is drawn anew whenever it changes. @template T @param {Store<T>} store @returns {T} */
+/**
+ * The value in a component, which is drawn anew whenever it changes.
+ *
+ * @template T
+ * @param {Store<T>} store
+ * @returns {T}
+ */
 export function useStore(store) {
   const [value, setValue] = useState(store.value);
   useEffect(() => {
