@@ -101,6 +101,22 @@ def test_what_is_not_painted_over_stays_as_it_was(model: str, page: Page, photo:
     assert not changed[-20:].any()
 
 
+def test_what_was_painted_and_posed_is_there_when_one_comes_back(page: Page, photo: Path) -> None:
+    page.check("input[name=mode][value=pose]")
+    page.get_by_role("button", name="Standing figure").click()
+    page.check("input[name=mode][value=edit]")
+    page.set_input_files("#picture", photo)
+    page.wait_for_selector("mask-editor >> visible=true")
+    paint(page)
+    page.check("input[name=mode][value=text]")
+    expect(page.locator("mask-editor")).to_be_hidden()
+    page.check("input[name=mode][value=pose]")
+    assert page.evaluate("document.querySelector('pose-editor').pose.people.length") == 1
+    page.check("input[name=mode][value=edit]")
+    expect(page.locator("mask-editor")).to_be_visible()
+    assert page.evaluate("document.querySelector('mask-editor').result().then(({mask}) => mask.type)") == "image/png"
+
+
 def test_a_picture_is_painted_beyond_its_edges(open_page: Open, photo: Path) -> None:
     page = open_page()
     page.check("input[name=mode][value=edit]")

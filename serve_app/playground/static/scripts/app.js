@@ -52,8 +52,10 @@ function Results({ onShow, onKey }) {
     <${Notices} />
     ${!isNarrow && html`<${Source} />`}
     ${isEmpty && html`<${Empty} canAsk=${Boolean(models?.length)} />`}
-    ${all.map((run, index) => html`<${RunView} key=${run.id} run=${run} isFirst=${index === 0} onShow=${onShow}
-      onKey=${onKey} />`)}
+    ${all.map(
+      (run, index) => html`<${RunView} key=${run.id} run=${run} isFirst=${index === 0} onShow=${onShow}
+      onKey=${onKey} />`,
+    )}
     <${GalleryView} onShow=${onShow} />
   </div>`;
 }
@@ -68,7 +70,7 @@ function usePicturesFromOutside() {
       if (choices.value.mode === "pose") {
         photo.set(file);
       } else if (modelsFor("edit", service.value.models ?? []).length) {
-        if (choices.value.mode !== "edit") change({ mode: "edit", model: null });
+        if (choices.value.mode !== "edit") change({ mode: "edit" });
         picture.set(file);
       }
     };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  carriedSize,
   parseSize,
   problemOf,
   shapesFor,
@@ -79,4 +80,12 @@ test("what is wrong with a size is said", () => {
 test("sizes are read", () => {
   assert.deepEqual(parseSize("512x768"), { width: 512, height: 768 });
   for (const wrong of ["auto", "512", "0x5", "512X768", "-1x5", "1e3x5"]) assert.equal(parseSize(wrong), null);
+});
+
+test("a size is carried to another model as far as that makes it", () => {
+  const other = { ...LIMITS, size_multiple: 16, default_size: "512x512", max_side: 1024 };
+  assert.equal(carriedSize("auto", LIMITS, other), "auto");
+  assert.equal(carriedSize("512x256", LIMITS, other), "512x256");
+  assert.equal(carriedSize("1184x888", LIMITS, other), "592x448");
+  assert.equal(carriedSize("1000x1000", LIMITS, other), "auto");
 });

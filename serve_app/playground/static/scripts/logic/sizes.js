@@ -51,6 +51,20 @@ export function shapesFor(limits) {
   return shapes.filter(({ size }) => size !== null);
 }
 
+/**
+ * A size chosen for one model, for another: the same where that makes it, else its shape, else the default.
+ *
+ * @param {string} chosen - WIDTHxHEIGHT or auto
+ * @param {Limits} from
+ * @param {Limits} to
+ */
+export function carriedSize(chosen, from, to) {
+  if (chosen === "auto" || !problemOf(parseSize(chosen), to)) return chosen;
+  const shape = shapesFor(from).find(({ size }) => sizeText(size) === chosen);
+  const same = shape && shapesFor(to).find(({ name }) => name === shape.name);
+  return same ? sizeText(same.size) : "auto";
+}
+
 /** A multiple within the limits, next to `side` by `round`. */
 function fitted(side, { size_multiple: multiple, min_side: least, max_side: most }, round) {
   return (

@@ -65,8 +65,12 @@ export function Slider({ id, label, hint, value, least, most, step = 1, usual, a
   return html`<div class="field slider ${value === null ? "is-automatic" : ""}">
     <div class="field-head">
       <label class="label" for=${id}>${label}</label>
-      ${automatic && value !== null && html`<button type="button" class="link"
-        onClick=${() => onChange(null)}>Automatic</button>`}
+      ${
+        automatic &&
+        value !== null &&
+        html`<button type="button" class="link"
+        onClick=${() => onChange(null)}>Automatic</button>`
+      }
       <input id=${id} class="number" type="number" inputmode="decimal" min=${least} max=${most} step=${step}
         value=${value ?? ""}
         placeholder="auto" aria-describedby="${id}-hint ${id}-problem" aria-invalid=${problem ? "true" : undefined}

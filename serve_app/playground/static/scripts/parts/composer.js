@@ -3,7 +3,7 @@
 import { html } from "../../vendor/preact.js";
 import { ask, change } from "../ask.js";
 import { chosenModel, modelsFor, modesOf, titleOf } from "../logic/models.js";
-import { parseSize, problemOf } from "../logic/sizes.js";
+import { carriedSize } from "../logic/sizes.js";
 import { choices, isFirstVisit } from "../state/choices.js";
 import { problems } from "../state/problems.js";
 import { isReady, service } from "../state/service_state.js";
@@ -32,13 +32,14 @@ export function Composer() {
     event.preventDefault();
     ask();
   };
+  const switchMode = (next) => change({ mode: next, ...withSize(model, chosenModel(next, chosen.model, models)) });
   return html`<form class="composer" aria-label="What to make" onSubmit=${submit}>
     <div class="composer-fields">
       ${
         modes.length > 1 &&
         html`<${Segments} label="How" hideLabel name="mode" value=${mode}
-          onChange=${(value) => change({ mode: value, model: null })}
-        options=${modes.map((each) => ({ value: each, ...MODES[each] }))} />`
+          onChange=${switchMode}
+          options=${modes.map((each) => ({ value: each, ...MODES[each] }))} />`
       }
       ${isNarrow && html`<${Source} />`}
       <${PromptField} value=${chosen.prompt} problem=${wrong.prompt} isFirstVisit=${isFirstVisit}
@@ -47,7 +48,7 @@ export function Composer() {
         model
           ? html`
         <${ModelPicker} models=${modelsFor(mode, models)} model=${model} state=${states[model.id]}
-          problem=${wrong.model} size=${chosen.size} />
+          problem=${wrong.model} />
         ${
           mode !== "edit" &&
           html`<${SizePicker} key=${model.id} limits=${model.limits} value=${chosen.size} problem=${wrong.size}
@@ -66,11 +67,15 @@ export function Composer() {
   </form>`;
 }
 
-function ModelPicker({ models, model, state, problem, size }) {
+/** The size that stands for the chosen one with another model. */
+function withSize(model, next) {
+  return { size: carriedSize(choices.value.size, model.limits, next.limits) };
+}
+
+function ModelPicker({ models, model, state, problem }) {
   const choose = (event) => {
     const next = models.find((each) => each.id === event.target.value);
-    const stays = size === "auto" || !problemOf(parseSize(size), next.limits);
-    change({ model: next.id, ...(stays ? {} : { size: "auto" }) });
+    change({ model: next.id, ...withSize(model, next) });
   };
   return html`<div class="field">
     <div class="field-head">

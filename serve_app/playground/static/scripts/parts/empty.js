@@ -20,9 +20,11 @@ export function Empty({ canAsk }) {
     <h2>Say what you want to see</h2>
     <p>Type it, press <kbd>Enter</kbd>, and watch the picture form. Or begin with one of these:</p>
     <ul class="examples">
-      ${EXAMPLES.map((prompt) => html`<li key=${prompt}>
+      ${EXAMPLES.map(
+        (prompt) => html`<li key=${prompt}>
         <button type="button" class="example" disabled=${!canAsk} onClick=${() => begin(prompt)}>${prompt}</button>
-          </li>`)}
+          </li>`,
+      )}
     </ul>
   </section>`;
 }

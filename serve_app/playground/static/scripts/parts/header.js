@@ -26,8 +26,12 @@ export function Header({ onKey }) {
     <h1 class="brand"><${Icon} name="easel" />Easel</h1>
     <${Pulse} />
     <nav class="header-actions" aria-label="Page">
-      ${wanted && !isLocked && html`<${IconButton} icon="key" label=${hasKey ? "API key: change" : "API key: enter"}
-        kind=${hasKey ? "is-set" : ""} onClick=${onKey} />`}
+      ${
+        wanted &&
+        !isLocked &&
+        html`<${IconButton} icon="key" label=${hasKey ? "API key: change" : "API key: enter"}
+        kind=${hasKey ? "is-set" : ""} onClick=${onKey} />`
+      }
       <a class="icon-button" href="docs" aria-label="API documentation" title="API documentation">
         <${Icon} name="book" /></a>
       <${IconButton} icon=${THEMES[theme].icon} label=${THEMES[theme].label}

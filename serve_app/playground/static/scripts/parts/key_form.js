@@ -20,7 +20,8 @@ export function KeyForm({ onDone = () => {} }) {
   };
   return html`<form class="key-form" onSubmit=${submit}>
     <label class="label" for="key">Key of this service</label>
-    <input id="key" ref=${field} class="text" type="password" autocomplete="off" spellcheck="false"
+    <input id="key" ref=${field} class="text" type="password" autocomplete="off" spellcheck="false" pattern="[!-~]+"
+      title="Letters, digits and signs, without spaces"
       aria-describedby="key-hint" value=${value}
       placeholder=${key.value ? "One is set" : ""} onInput=${(event) => setValue(event.target.value)} />
     <p class="hint" id="key-hint">It stays in this tab and goes when you close it.</p>

@@ -20,16 +20,20 @@ export function Notices() {
   const starting = notReady(states).filter((name) => models?.some((model) => model.id === name));
   if (!starting.length) return null;
   return html`<p class="notice" role="status"><span class="dot is-waiting"></span>
-    ${starting.map(titleOf).join(", ")} ${starting.length > 1 ? "are"
-      : "is"} not ready yet. You can ask already; it waits.</p>`;
+    ${starting.map(titleOf).join(", ")} ${
+      starting.length > 1 ? "are" : "is"
+    } not ready yet. You can ask already; it waits.</p>`;
 }
 
 function Locked() {
   return html`<section class="locked" aria-labelledby="locked-title">
     <div class="empty-canvas"><${Icon} name="key" /></div>
     <h2 id="locked-title">This service asks for a key</h2>
-    <p role="alert">${key.value ? "The key that you gave is not known here. Look for a typing mistake."
-      : "You have it from whoever runs the service."}</p>
+    <p role="alert">${
+      key.value
+        ? "The key that you gave is not known here. Look for a typing mistake."
+        : "You have it from whoever runs the service."
+    }</p>
     <${KeyForm} />
   </section>`;
 }

@@ -49,8 +49,10 @@ export function Parameters({ choices, model, problems, change }) {
           onChange=${set("guidance")} />`
         }
         <${SeedField} value=${choices.seed} problem=${problems.seed} onChange=${set("seed")} />
-        ${takes("negative_prompt", model, mode)
-          && html`<${Negative} value=${choices.negative} problem=${problems.negative} onChange=${set("negative")} />`}
+        ${
+          takes("negative_prompt", model, mode) &&
+          html`<${Negative} value=${choices.negative} problem=${problems.negative} onChange=${set("negative")} />`
+        }
         <${Segments} label="File" name="format" options=${FORMATS} value=${choices.format} onChange=${set("format")} />
         ${
           choices.format !== "png" &&

@@ -50,11 +50,11 @@ export function nameOf({ fields, seed }) {
 function again(picture) {
   change({ ...picture.choices, seed: picture.seed, count: 1 });
   if (picture.files.image) pictureToEdit.set(picture.files.image);
-  document.getElementById("prompt")?.focus();
+  requestAnimationFrame(() => document.getElementById("prompt")?.focus()); // when no dialog holds it any more
 }
 
 function edit(picture) {
-  change({ mode: "edit", model: null });
+  change({ mode: "edit" });
   pictureToEdit.set(picture.picture);
   scrollTo({ top: 0, behavior: "instant" });
 }

@@ -23,15 +23,18 @@ export function RunView({ run, isFirst, onShow, onKey }) {
     ${
       (status !== "failed" || slots.some((slot) => slot.kept)) &&
       html`<div class="run-pictures" style=${gridOf(slots.length)}>
-      ${slots.map((slot, index) => html`<${SlotView} key=${index} slot=${slot} ratio=${ratio} run=${run} index=${index}
-        onShow=${onShow} />`)}
+      ${slots.map(
+        (slot, index) => html`<${SlotView} key=${index} slot=${slot} ratio=${ratio} run=${run} index=${index}
+        onShow=${onShow} />`,
+      )}
     </div>`
     }
     <footer class="run-foot">
       <div class="run-words">
         <p class="run-prompt">${choices.prompt}</p>
-        <p class="run-facts">${titleOf(order.fields.model)} · ${run.shape.width} × ${run.shape.height}${only
-          && ` · ${duration(only.seconds)}`}</p>
+        <p class="run-facts">${titleOf(order.fields.model)} · ${run.shape.width} × ${run.shape.height}${
+          only && ` · ${duration(only.seconds)}`
+        }</p>
       </div>
       ${status === "running" && html`<${Action} icon="close" label="Stop" onClick=${() => cancel(run)} />`}
       ${only && html`<${PictureActions} picture=${only} onShow=${onShow} />`}
@@ -60,8 +63,11 @@ function SlotView({ slot, ratio, run, index, onShow }) {
   const share = shareDone(slot.progress);
   const text = progressText(slot.progress);
   return html`<div class="slot is-forming" style=${frame}>
-    ${slot.preview ? html`<img src=${urlOf(slot.preview)} alt="" class="preview" />`
-      : html`<span class="slot-rest"><${Icon} name="easel" /></span>`}
+    ${
+      slot.preview
+        ? html`<img src=${urlOf(slot.preview)} alt="" class="preview" />`
+        : html`<span class="slot-rest"><${Icon} name="easel" /></span>`
+    }
     ${
       run.status === "running" &&
       html`<div class="progress">

@@ -53,8 +53,8 @@ function FreeSize({ limits, size, onChange }) {
     <input class="number" type="number" inputmode="numeric" min=${limits.min_side} max=${limits.max_side}
       step=${limits.size_multiple}
       value=${value} aria-describedby="size-problem"
-      onChange=${(event) => event.target.valueAsNumber > 0
-      && onChange(sizeText(change(Math.round(event.target.valueAsNumber))))} />
+      onChange=${(event) =>
+        event.target.valueAsNumber > 0 && onChange(sizeText(change(Math.round(event.target.valueAsNumber))))} />
   </label>`;
   return html`<div class="sides">
     ${side("Width", size.width, (width) => ({ ...size, width }))}

@@ -37,8 +37,11 @@ export function SnippetDialog({ picture, onClose }) {
         setCopied(false);
       }} />
     <pre class="snippet" tabindex="0" aria-label="Program">${snippet}</pre>
-    ${sample.needsKey && html`<p
-      class="hint">It reads the key from the environment variable <code>EASEL_API_KEY</code>.</p>`}
+    ${
+      sample.needsKey &&
+      html`<p
+      class="hint">It reads the key from the environment variable <code>EASEL_API_KEY</code>.</p>`
+    }
     <div class="dialog-actions">
       ${Object.entries(names).map(
         ([field, name]) => html`<a class="action" key=${field} href=${urlOf(picture.files[field])} download=${name}>
@@ -52,7 +55,12 @@ export function SnippetDialog({ picture, onClose }) {
 
 /** Where the page has no secure origin the browser offers no clipboard, but for what is selected. */
 async function copyText(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  try {
+    await navigator.clipboard.writeText(text);
+    return;
+  } catch {
+    // then as browsers did before
+  }
   const field = document.createElement("textarea");
   field.value = text;
   (document.querySelector("dialog[open]") ?? document.body).append(field);

@@ -12,12 +12,14 @@ import { useStore } from "../state/store.js";
 import { Action, Problem } from "./basics.js";
 import { Dropzone } from "./dropzone.js";
 
+/** Both stay where they are, seen or not, so that what was painted or posed is there when one comes back to it. */
 export function Source() {
   const { mode, model: name, size } = useStore(choices);
-  const { models } = useStore(service);
-  const model = models && chosenModel(mode, name, models);
-  if (model && mode === "edit") return html`<${EditSource} model=${model} />`;
-  return model && mode === "pose" ? html`<${PoseSource} model=${model} size=${size} />` : null;
+  const models = useStore(service).models ?? [];
+  const [editing, posing] = [chosenModel("edit", name, models), chosenModel("pose", name, models)];
+  return html`
+    ${editing && html`<div hidden=${mode !== "edit"}><${EditSource} model=${editing} /></div>`}
+    ${posing && html`<div hidden=${mode !== "pose"}><${PoseSource} model=${posing} size=${size} /></div>`}`;
 }
 
 function EditSource({ model }) {
@@ -86,7 +88,7 @@ function PoseSource({ model, size }) {
         setHasPose(true);
         problems.set({});
       })
-      .catch((error) => problems.set({ pose: error.message }))
+      .catch((error) => error.name === "AbortError" || problems.set({ pose: error.message }))
       .finally(() => {
         setLooking(false);
         photo.set(null);

@@ -37,8 +37,10 @@ export function Viewer({ picture, onShow, onClose }) {
     </div>
     <div class="viewer-words">
       <p class="viewer-prompt">${prompt}</p>
-      <dl class="facts">${partsOf(picture, titleOf(picture.fields.model)).map(([name, value]) => html`<div key=${name}>
-        <dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      <dl class="facts">${partsOf(picture, titleOf(picture.fields.model)).map(
+        ([name, value]) => html`<div key=${name}>
+        <dt>${name}</dt><dd>${value}</dd></div>`,
+      )}</dl>
       <${PictureActions} picture=${picture} onDone=${onClose}>
         <${Action} icon="trash" label="Delete" kind="quiet" onClick=${erase} />
       <//>
@@ -56,7 +58,10 @@ function Canvas({ picture }) {
         ? html`<${Compare} before=${files.image} after=${picture.picture} name=${fields.prompt} />`
         : html`<img src=${urlOf(picture.picture)} alt=${fields.prompt} />`
     }</div>
-    ${files.image && html`<label class="switch"><input type="checkbox" checked=${isCompared}
-      onChange=${(event) => setCompared(event.target.checked)} />Compare with before</label>`}
+    ${
+      files.image &&
+      html`<label class="switch"><input type="checkbox" checked=${isCompared}
+      onChange=${(event) => setCompared(event.target.checked)} />Compare with before</label>`
+    }
   </div>`;
 }
