@@ -106,6 +106,7 @@ def run_snippet(page: Page, language: str, folder: Path) -> Image.Image:
         pytest.skip(f"{needed} is not installed")
     page.locator(".viewer").get_by_role("button", name="Code").click()
     dialog = page.get_by_role("dialog", name="The same by program")
+    expect(dialog.locator("pre")).to_be_visible()  # and with it all links
     for link in dialog.get_by_role("link").all():
         with page.expect_download() as saved:
             link.click()

@@ -41,7 +41,7 @@ function Download({ picture }) {
 }
 
 /** A file's name: the first words of the prompt, and the seed. @param {import("../state/gallery.js").Kept} kept */
-export function nameOf({ fields, seed }) {
+function nameOf({ fields, seed }) {
   const words = fields.prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? ["picture"];
   return `${words.slice(0, 6).join("-")}-${seed}.${extensionOf(fields)}`;
 }

@@ -37,7 +37,7 @@ export function RunView({ run, isFirst, onShow, onKey }) {
         }</p>
       </div>
       ${status === "running" && html`<${Action} icon="close" label="Stop" onClick=${() => cancel(run)} />`}
-      ${only && html`<${PictureActions} picture=${only} onShow=${onShow} />`}
+      ${only && html`<${PictureActions} picture=${only} />`}
     </footer>
   </article>`;
 }
