@@ -5,7 +5,7 @@ import "../elements/mask_editor.js";
 import "../elements/picture_compare.js";
 import "../elements/pose_editor.js";
 import { change } from "./ask.js";
-import { modelsFor } from "./logic/models.js";
+import { chosenMode, modelsFor } from "./logic/models.js";
 import { useNarrow } from "./parts/basics.js";
 import { Composer } from "./parts/composer.js";
 import { Empty } from "./parts/empty.js";
@@ -42,12 +42,12 @@ export function App() {
 }
 
 function Results({ onShow, onKey }) {
-  const { mode } = useStore(choices);
+  const { mode: wanted } = useStore(choices);
   const isNarrow = useNarrow();
   const { models, failure } = useStore(service);
   const all = useStore(runs);
   const hasPictures = useStore(gallery).length > 0;
-  const isEmpty = !all.length && !hasPictures && mode === "text" && !failure;
+  const isEmpty = !all.length && !hasPictures && chosenMode(wanted, models ?? []) === "text" && !failure;
   return html`<div class="results" id="results" tabindex="-1">
     <${Notices} />
     ${!isNarrow && html`<${Source} />`}

@@ -1,7 +1,7 @@
 /** From a press on Enter to a run: collects what was chosen and what is in the editors, and starts it. */
 
 import { ServiceError } from "./logic/errors.js";
-import { chosenModel, needsMask } from "./logic/models.js";
+import { chosenMode, chosenModel, needsMask } from "./logic/models.js";
 import { fieldsOf } from "./logic/orders.js";
 import { parseSize, problemOf } from "./logic/sizes.js";
 import { choices } from "./state/choices.js";
@@ -12,22 +12,29 @@ import { editors, picture } from "./state/source.js";
 
 /** Starts what is chosen now; says at the field what is missing. */
 export async function ask() {
-  const chosen = choices.value;
-  const model = service.value.models && chosenModel(chosen.mode, chosen.model, service.value.models);
+  const models = service.value.models ?? [];
+  const chosen = { ...choices.value, mode: chosenMode(choices.value.mode, models) };
+  const model = chosenModel(chosen.mode, chosen.model, models);
   if (!model) return;
   problems.set({});
+  const failure = await attempt(chosen, model);
+  if (!failure) return;
+  tellOf(failure);
+  const [first] = Object.keys(problems.value);
+  if (first) requestAnimationFrame(() => document.getElementById(first)?.focus()); // when it is shown
+}
+
+/** @returns {Promise<import("./logic/errors.js").Failure | null>} */
+async function attempt(chosen, model) {
   try {
     const { order, shape } = await orderOf(chosen, model);
     const run = start(chosen, order, shape);
     showRun();
-    const ended = await run;
-    if (ended.failure) tellOf(ended.failure);
+    return (await run).failure;
   } catch (error) {
     if (!(error instanceof ServiceError)) throw error;
-    tellOf(error.failure);
+    return error.failure;
   }
-  const [first] = Object.keys(problems.value);
-  if (first) requestAnimationFrame(() => document.getElementById(first)?.focus()); // when it is shown
 }
 
 /**

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
+  chosenMode,
   chosenModel,
   modelsFor,
   modesOf,
@@ -48,6 +49,9 @@ test("a mode offers the models that can do it", () => {
   assert.deepEqual(modesOf(ALL), ["text", "edit", "pose"]);
   assert.deepEqual(modesOf([SCHNELL]), ["text"]);
   assert.deepEqual(modesOf([]), []);
+  assert.equal(chosenMode("pose", ALL), "pose");
+  assert.equal(chosenMode("pose", [SCHNELL]), "text");
+  assert.equal(chosenMode("text", [FILL]), "edit");
 });
 
 test("the model that was chosen stays while it serves, else it is the default", () => {

@@ -23,6 +23,12 @@ export function modesOf(models) {
   return /** @type {Mode[]} */ (Object.keys(NEEDS)).filter((mode) => modelsFor(mode, models).length > 0);
 }
 
+/** The mode that was chosen while some model serves it, else the first. @returns {Mode} */
+export function chosenMode(/** @type {Mode} */ mode, /** @type {Model[]} */ models) {
+  const modes = modesOf(models);
+  return modes.includes(mode) ? mode : (modes[0] ?? "text");
+}
+
 /** The model of that name that serves the mode, else the default one, else the first. @returns {Model | null} */
 export function chosenModel(
   /** @type {Mode} */ mode,

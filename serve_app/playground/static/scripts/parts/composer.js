@@ -2,7 +2,7 @@
 
 import { html } from "../../vendor/preact.js";
 import { ask, change } from "../ask.js";
-import { chosenModel, modelsFor, modesOf, titleOf } from "../logic/models.js";
+import { chosenMode, chosenModel, modelsFor, modesOf, titleOf } from "../logic/models.js";
 import { carriedSize } from "../logic/sizes.js";
 import { choices, isFirstVisit } from "../state/choices.js";
 import { problems } from "../state/problems.js";
@@ -25,7 +25,7 @@ export function Composer() {
   const wrong = useStore(problems);
   const { models, states } = useStore(service);
   const modes = modesOf(models ?? []);
-  const mode = modes.includes(chosen.mode) ? chosen.mode : (modes[0] ?? "text");
+  const mode = chosenMode(chosen.mode, models ?? []);
   const model = models && chosenModel(mode, chosen.model, models);
   const isNarrow = useNarrow();
   const submit = (event) => {

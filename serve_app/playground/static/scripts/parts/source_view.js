@@ -1,7 +1,7 @@
 /** What a picture is made from beside words: the picture to edit in its editor, or the pose in its own. */
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
-import { chosenModel, needsMask } from "../logic/models.js";
+import { chosenMode, chosenModel, needsMask } from "../logic/models.js";
 import { parseSize } from "../logic/sizes.js";
 import { keyHeaders } from "../service.js";
 import { choices } from "../state/choices.js";
@@ -14,8 +14,9 @@ import { Dropzone } from "./dropzone.js";
 
 /** Both stay where they are, seen or not, so that what was painted or posed is there when one comes back to it. */
 export function Source() {
-  const { mode, model: name, size } = useStore(choices);
+  const { mode: wanted, model: name, size } = useStore(choices);
   const models = useStore(service).models ?? [];
+  const mode = chosenMode(wanted, models);
   const [editing, posing] = [chosenModel("edit", name, models), chosenModel("pose", name, models)];
   return html`
     ${editing && html`<div hidden=${mode !== "edit"}><${EditSource} model=${editing} /></div>`}

@@ -116,5 +116,5 @@ function changeSlot(id, index, changes) {
   if (!run) return;
   const old = run.slots[index].preview;
   change(id, { slots: run.slots.map((slot, at) => (at === index ? { ...slot, ...changes } : slot)) });
-  if (old && changes.preview) setTimeout(() => release(old), 1000); // when the new one is shown
+  if (old && (changes.preview || changes.kept)) setTimeout(() => release(old), 1000); // when the new one is shown
 }
