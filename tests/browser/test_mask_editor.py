@@ -49,6 +49,7 @@ class Result:
     size: tuple[int, int]
     source: dict[str, float]
     is_the_file: bool
+    is_exact: bool
 
     @property
     def picture(self) -> Image.Image:
@@ -89,6 +90,16 @@ class Editor:
             self.page.mouse.move(*self.at(*place), steps=5)
         self.page.mouse.up()
 
+    def touch(self, *moments: tuple[tuple[float, float], ...]) -> None:
+        """By fingers, which are at these places on the page one moment after the other, and then lifted."""
+        session = self.page.context.new_cdp_session(self.page)
+        before: tuple[tuple[float, float], ...] = ()
+        for places in (*moments, ()):
+            kind = "touchEnd" if not places else "touchMove" if len(places) == len(before) else "touchStart"
+            points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            before = places
+
     def press(self, name: str) -> None:
         self.page.locator("mask-editor").get_by_role("button", name=name).click()
 
@@ -105,7 +116,7 @@ class Editor:
         told = self.page.evaluate(RESULT)
         mask = told["mask"] and Image.open(io.BytesIO(base64.b64decode(told["mask"])))
         size = told["width"], told["height"]
-        return Result(base64.b64decode(told["image"]), mask, size, told["source"], told["same"])
+        return Result(base64.b64decode(told["image"]), mask, size, told["source"], told["same"], told["isExact"])
 
     @property
     def text(self) -> str:
@@ -172,29 +183,35 @@ class TestPainting:
 
     def test_by_touch(self, opened: Opened, data: bytes) -> None:
         editor = opened(data, **PHONE)
-        editor.page.touchscreen.tap(*editor.at(160, 100))
-        painted = editor.result().painted
-        assert painted[100, 160]
-        assert 0 < painted.mean() < 0.1
+        editor.page.touchscreen.tap(*editor.at(40, 40))
+        dot = editor.result().painted
+        assert dot[40, 40]
+        assert 0 < dot.mean() < 0.1
+        editor.touch(*[(editor.at(160, y),) for y in (60, 90, 120, 160)])
+        assert editor.result().painted[60:160, 160].all()
+        assert editor.page.evaluate("window.scrollY") == 0
 
     def test_two_fingers_zoom_and_do_not_draw(self, opened: Opened, data: bytes) -> None:
         editor = opened(data, **PHONE)
-        touches = editor.page.context.new_cdp_session(editor.page)
-
-        def touch(kind: str, *places: tuple[float, float]) -> None:
-            points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
-            touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
         (x, y) = editor.at(160, 100)
-        touch("touchStart", (x - 20, y))
-        touch("touchStart", (x - 20, y), (x + 20, y))
-        touch("touchMove", (x - 80, y), (x + 80, y))
-        touch("touchEnd")
+        editor.touch(((x - 20, y),), ((x - 20, y), (x + 20, y)), ((x - 80, y), (x + 80, y)))
         assert editor.result().mask is None
         zoom_out = editor.page.get_by_role("button", name="Zoom out")
         assert zoom_out.get_attribute("aria-disabled") == "false"
         editor.press("Zoom to fit")
         assert zoom_out.get_attribute("aria-disabled") == "true"
+
+    def test_the_wheel_zooms_with_ctrl_and_else_scrolls_the_page(self, opened: Opened, data: bytes) -> None:
+        editor = opened(data, viewport={"width": 900, "height": 300})
+        editor.page.mouse.move(*editor.at(160, 50))
+        editor.page.mouse.wheel(0, 50)
+        editor.page.wait_for_function("window.scrollY > 0")
+        zoom_out = editor.page.get_by_role("button", name="Zoom out")
+        assert zoom_out.get_attribute("aria-disabled") == "true"
+        editor.page.keyboard.down("Control")
+        editor.page.mouse.wheel(0, -100)
+        editor.page.keyboard.up("Control")
+        editor.page.wait_for_function("element => element.ariaDisabled === 'false'", arg=zoom_out.element_handle())
 
     def test_by_keys_alone(self, opened: Opened, data: bytes) -> None:
         editor = opened(data)
@@ -378,6 +395,7 @@ class TestFiles:
         assert "too large to be sent as it is" in editor.text
         result = editor.result()
         assert len(result.image) <= 60_000 < len(data)
+        assert not result.is_exact
         assert result.size == result.picture.size == (WIDTH, HEIGHT)
 
     def test_new_limits_are_kept_to(self, opened: Opened, data: bytes) -> None:
@@ -454,13 +472,16 @@ class TestFrame:
         assert ((pixels[..., 3] == 255) == kept).all()
         assert f"{size[0]} × {size[1]}" in editor.text
         assert result.source["x"] == left / size[0]
+        assert result.is_exact
         editor.press("Original")
         assert editor.result().is_the_file
 
     def test_an_edge_is_dragged_out_and_back(self, opened: Opened, data: bytes) -> None:
         editor = opened(data)
         editor.press("Extend")
+        told = editor.page.evaluate("window.changes")
         editor.drag("right edge", 100, 50)
+        assert editor.page.evaluate("window.changes") == told + 1
         result = editor.result()
         assert result.size[0] > WIDTH + 20
         assert result.size[1] == HEIGHT
@@ -488,6 +509,7 @@ class TestFrame:
         handle = editor.page.get_by_role("button", name="Frame: left edge")
         handle.press("ArrowLeft")
         assert editor.result().size == (WIDTH + 8, HEIGHT)
+        assert f"{WIDTH + 8} × {HEIGHT}" in editor.page.get_by_role("status").inner_text()
         handle.press("Shift+ArrowLeft")
         assert editor.result().size == (WIDTH + 72, HEIGHT)
         handle.press("ArrowUp")
@@ -501,6 +523,9 @@ class TestFrame:
         editor.press("+25 %")
         painted = editor.result().painted
         assert (painted[48 : 48 + HEIGHT, 80 : 80 + WIDTH] == once).all()
+        editor.press("Brush")
+        editor.press("Invert the mask")
+        assert (editor.result().painted[48 : 48 + HEIGHT, 80 : 80 + WIDTH] == ~once).all()
 
     def test_a_frame_beyond_the_limits_scales_the_picture(self, opened: Opened, data: bytes) -> None:
         editor = opened(

@@ -15,9 +15,9 @@ export function keepsFile(picture, frame, limits, maxBytes) {
 }
 
 /**
- * {image, mask, width, height, source}: two files, of which mask may be null where nothing is to be repainted, their
- * size, and the place of the picture in it, in fractions. `base`: the mask before anything was painted. Raises an
- * Error that tells a person what to do.
+ * {image, mask, width, height, source, isExact}: two files, of which mask may be null where nothing is to be repainted,
+ * their size, the place of the picture in it, in fractions, and whether its pixels are the file's, neither scaled nor
+ * compressed anew. `base`: the mask before anything was painted. Raises an Error that tells a person what to do.
  */
 export async function editFiles(picture, history, base, limits, maxBytes) {
   const { frame } = history;
@@ -30,13 +30,15 @@ export async function editFiles(picture, history, base, limits, maxBytes) {
   const image = kept ? picture.file : await encode(placedPicture(picture, width, height, source), maxBytes);
   const own = kept && !history.touchesMask; // then the service sees the file's own transparency, shades and all
   const mask = own ? null : await maskFile(picture, history, base, width, height, source);
-  const place = {
-    x: source.x / width,
-    y: source.y / height,
-    width: source.width / width,
-    height: source.height / height,
+  const isMoved = source.width === picture.width && source.height === picture.height;
+  return {
+    image,
+    mask,
+    width,
+    height,
+    source: { x: source.x / width, y: source.y / height, width: source.width / width, height: source.height / height },
+    isExact: kept || (isMoved && image.type === "image/png"),
   };
-  return { image, mask, width, height, source: place };
 }
 
 function placedPicture(picture, width, height, source) {
@@ -47,11 +49,11 @@ function placedPicture(picture, width, height, source) {
 }
 
 async function maskFile(picture, history, base, width, height, source) {
-  const surface = new MaskSurface(source.width, source.height, picture, base);
+  const surface = new MaskSurface(width, height, picture, base, source);
   surface.replay(history.operations);
   const { canvas, context } = blank(width, height, true);
   context.fillRect(0, 0, width, height);
   context.clearRect(source.x, source.y, source.width, source.height);
-  context.drawImage(surface.canvas, source.x, source.y);
+  context.drawImage(surface.canvas, 0, 0);
   return toServiceMask({ canvas, context }) ? toPNG(canvas) : null;
 }

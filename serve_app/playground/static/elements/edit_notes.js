@@ -15,7 +15,7 @@ export function describe({ picture, frame, coverage }, mode, limits, maxBytes) {
   } else if (scale !== 1) {
     notes.push(`${scale < 1 ? "Reduced" : "Enlarged"} from ${picture.width} × ${picture.height} to fit this model.`);
   } else if (!frame && picture.file.size > maxBytes) {
-    notes.push("The file is too large to be sent as it is: it is sent with the same pixels, more tightly packed.");
+    notes.push("The file is too large to be sent as it is: it is compressed anew.");
   }
   return { size: `${width} × ${height}`, notes, problem: misfit({ width, height }, limits) };
 }

@@ -13,7 +13,10 @@ export class FrameHandles {
    * step(handle, stepsAcross, stepsDown), of a key.
    */
   constructor(handlers) {
-    this.element = make("div", { className: "mask-editor__frame" }, ...HANDLES.map((name) => handleOf(name, handlers)));
+    const handles = HANDLES.map((name) => handleOf(name, handlers));
+    // An application, so that screen readers leave the arrow keys to it.
+    const properties = { className: "mask-editor__frame", role: "application", "aria-label": "Edges of the frame" };
+    this.element = make("div", properties, ...handles);
   }
 
   /** Lays it over {x, y, width, height}, in CSS pixels of the stage. */

@@ -120,9 +120,10 @@ class MaskEditor extends HTMLElement {
   }
 
   /**
-   * What to send: {image, mask, width, height, source}. `image` and `mask` are files for the fields of that name, of
-   * width × height pixels; mask is null where nothing is to be repainted. `source`: {x, y, width, height} of the opened
-   * picture in it, in fractions. Raises an Error that tells a person what to do.
+   * What to send: {image, mask, width, height, source, isExact}. `image` and `mask` are files for the fields of that
+   * name, of width × height pixels; mask is null where nothing is to be repainted. `source`: {x, y, width, height} of
+   * the opened picture in it, in fractions; `isExact`: its pixels are the file's. Raises an Error that tells a person
+   * what to do.
    */
   async result() {
     if (!this.#edited) {

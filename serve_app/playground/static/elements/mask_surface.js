@@ -11,14 +11,14 @@ export class MaskSurface {
 
   /**
    * Of width × height pixels, for a picture of {width, height}, in whose pixels operations are. `base`: what the mask
-   * holds before any, as a canvas of any size, or null.
+   * holds before any, as a canvas of any size, or null. `place`: {x, y, width, height} where the picture lies.
    */
-  constructor(width, height, picture, base = null) {
+  constructor(width, height, picture, base, place = { x: 0, y: 0, width, height }) {
     const { canvas, context } = blank(width, height, true);
     this.canvas = canvas;
     this.#context = context;
     this.#base = base;
-    context.setTransform(width / picture.width, 0, 0, height / picture.height, 0, 0);
+    context.setTransform(place.width / picture.width, 0, 0, place.height / picture.height, place.x, place.y);
     context.lineCap = context.lineJoin = "round";
     this.size = picture;
     this.replay([]);
