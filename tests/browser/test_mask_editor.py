@@ -20,6 +20,7 @@ from tests.browser.elements import file_of, noise, page_of, served, started, to_
 WIDTH, HEIGHT = 320, 200
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
+DRAWN = "() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
 OPEN = """async ([data, limits, maxBytes]) => {
   const editor = document.querySelector("mask-editor");
   Object.assign(editor, { ...(limits && { limits }), ...(maxBytes && { maxBytes }) });
@@ -27,15 +28,17 @@ OPEN = """async ([data, limits, maxBytes]) => {
   editor.addEventListener("change", () => window.changes++);
   window.file = new Blob([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))]);
   await editor.open(window.file);
-  await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 }"""
+# Frames are asked for meanwhile: on a page where nothing moves, Chromium waits a second before it writes a picture.
 RESULT = """async () => {
   const text = async (blob) => {
     let binary = "";
     new Uint8Array(await blob.arrayBuffer()).forEach((byte) => (binary += String.fromCharCode(byte)));
     return btoa(binary);
   };
+  let frames = requestAnimationFrame(function next() { frames = requestAnimationFrame(next); });
   const { image, mask, ...facts } = await document.querySelector("mask-editor").result();
+  cancelAnimationFrame(frames);
   return { image: await text(image), mask: mask && (await text(mask)), same: image === window.file, ...facts };
 }"""
 
@@ -74,6 +77,7 @@ class Editor:
         with Image.open(io.BytesIO(data)) as picture:
             self.size = picture.size
         page.evaluate(OPEN, [to_base64(data), limits, max_bytes])
+        page.evaluate(DRAWN)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The place on the page, of a picture that is fitted into the stage."""
@@ -105,6 +109,7 @@ class Editor:
 
     def drag(self, handle: str, dx: float, dy: float) -> None:
         """By CSS pixels."""
+        self.page.evaluate(DRAWN)
         box = self.page.get_by_role("button", name=f"Frame: {handle}").bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x, y)
@@ -205,7 +210,7 @@ class TestPainting:
         editor = opened(data, viewport={"width": 900, "height": 300})
         editor.page.mouse.move(*editor.at(160, 50))
         editor.page.mouse.wheel(0, 50)
-        editor.page.wait_for_function("window.scrollY > 0")
+        editor.page.wait_for_function("() => window.scrollY > 0")
         zoom_out = editor.page.get_by_role("button", name="Zoom out")
         assert zoom_out.get_attribute("aria-disabled") == "true"
         editor.page.keyboard.down("Control")
@@ -299,8 +304,8 @@ class TestPainting:
         editor.draw((80, 100), (240, 100))
         once = editor.result().painted
         editor.page.set_viewport_size({"width": 360, "height": 740})
-        editor.page.wait_for_function("document.querySelector('mask-editor canvas').clientWidth < 360")
-        editor.page.wait_for_timeout(100)
+        editor.page.wait_for_function("() => document.querySelector('mask-editor canvas').clientWidth < 360")
+        editor.page.evaluate(DRAWN)
         assert (editor.result().painted == once).all()
         editor.draw((160, 20), (160, 30))
         assert editor.result().painted[25, 160]
