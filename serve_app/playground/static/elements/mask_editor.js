@@ -75,7 +75,7 @@ class MaskEditor extends HTMLElement {
 
   set maxBytes(bytes) {
     if (bytes !== this.#maxBytes) {
-      this.#maxBytes = bytes;
+      this.#maxBytes = bytes ?? MOST_BYTES;
       this.#changed();
     }
   }
