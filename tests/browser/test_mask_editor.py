@@ -20,6 +20,7 @@ from tests.browser.elements import file_of, noise, page_of, served, started, to_
 WIDTH, HEIGHT = 320, 200
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
+DRAWN = "() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)))"
 OPEN = """async ([data, limits, maxBytes]) => {
   const editor = document.querySelector("mask-editor");
   Object.assign(editor, { ...(limits && { limits }), ...(maxBytes && { maxBytes }) });
@@ -27,15 +28,17 @@ OPEN = """async ([data, limits, maxBytes]) => {
   editor.addEventListener("change", () => window.changes++);
   window.file = new Blob([Uint8Array.from(atob(data), (character) => character.charCodeAt(0))]);
   await editor.open(window.file);
-  await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
 }"""
+# Frames are asked for meanwhile: on a page where nothing moves, Chromium waits a second before it writes a picture.
 RESULT = """async () => {
   const text = async (blob) => {
     let binary = "";
     new Uint8Array(await blob.arrayBuffer()).forEach((byte) => (binary += String.fromCharCode(byte)));
     return btoa(binary);
   };
+  let frames = requestAnimationFrame(function next() { frames = requestAnimationFrame(next); });
   const { image, mask, ...facts } = await document.querySelector("mask-editor").result();
+  cancelAnimationFrame(frames);
   return { image: await text(image), mask: mask && (await text(mask)), same: image === window.file, ...facts };
 }"""
 
@@ -74,6 +77,7 @@ class Editor:
         with Image.open(io.BytesIO(data)) as picture:
             self.size = picture.size
         page.evaluate(OPEN, [to_base64(data), limits, max_bytes])
+        page.evaluate(DRAWN)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """The place on the page, of a picture that is fitted into the stage."""
@@ -90,11 +94,22 @@ class Editor:
             self.page.mouse.move(*self.at(*place), steps=5)
         self.page.mouse.up()
 
+    def touch(self, *moments: tuple[tuple[float, float], ...]) -> None:
+        """By fingers, which are at these places on the page one moment after the other, and then lifted."""
+        session = self.page.context.new_cdp_session(self.page)
+        before: tuple[tuple[float, float], ...] = ()
+        for places in (*moments, ()):
+            kind = "touchEnd" if not places else "touchMove" if len(places) == len(before) else "touchStart"
+            points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            before = places
+
     def press(self, name: str) -> None:
         self.page.locator("mask-editor").get_by_role("button", name=name).click()
 
     def drag(self, handle: str, dx: float, dy: float) -> None:
         """By CSS pixels."""
+        self.page.evaluate(DRAWN)
         box = self.page.get_by_role("button", name=f"Frame: {handle}").bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         self.page.mouse.move(x, y)
@@ -173,29 +188,35 @@ class TestPainting:
 
     def test_by_touch(self, opened: Opened, data: bytes) -> None:
         editor = opened(data, **PHONE)
-        editor.page.touchscreen.tap(*editor.at(160, 100))
-        painted = editor.result().painted
-        assert painted[100, 160]
-        assert 0 < painted.mean() < 0.1
+        editor.page.touchscreen.tap(*editor.at(40, 40))
+        dot = editor.result().painted
+        assert dot[40, 40]
+        assert 0 < dot.mean() < 0.1
+        editor.touch(*[(editor.at(160, y),) for y in (60, 90, 120, 160)])
+        assert editor.result().painted[60:160, 160].all()
+        assert editor.page.evaluate("window.scrollY") == 0
 
     def test_two_fingers_zoom_and_do_not_draw(self, opened: Opened, data: bytes) -> None:
         editor = opened(data, **PHONE)
-        touches = editor.page.context.new_cdp_session(editor.page)
-
-        def touch(kind: str, *places: tuple[float, float]) -> None:
-            points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
-            touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
         (x, y) = editor.at(160, 100)
-        touch("touchStart", (x - 20, y))
-        touch("touchStart", (x - 20, y), (x + 20, y))
-        touch("touchMove", (x - 80, y), (x + 80, y))
-        touch("touchEnd")
+        editor.touch(((x - 20, y),), ((x - 20, y), (x + 20, y)), ((x - 80, y), (x + 80, y)))
         assert editor.result().mask is None
         zoom_out = editor.page.get_by_role("button", name="Zoom out")
         assert zoom_out.get_attribute("aria-disabled") == "false"
         editor.press("Zoom to fit")
         assert zoom_out.get_attribute("aria-disabled") == "true"
+
+    def test_the_wheel_zooms_with_ctrl_and_else_scrolls_the_page(self, opened: Opened, data: bytes) -> None:
+        editor = opened(data, viewport={"width": 900, "height": 300})
+        editor.page.mouse.move(*editor.at(160, 50))
+        editor.page.mouse.wheel(0, 50)
+        editor.page.wait_for_function("() => window.scrollY > 0")
+        zoom_out = editor.page.get_by_role("button", name="Zoom out")
+        assert zoom_out.get_attribute("aria-disabled") == "true"
+        editor.page.keyboard.down("Control")
+        editor.page.mouse.wheel(0, -100)
+        editor.page.keyboard.up("Control")
+        editor.page.wait_for_function("element => element.ariaDisabled === 'false'", arg=zoom_out.element_handle())
 
     def test_by_keys_alone(self, opened: Opened, data: bytes) -> None:
         editor = opened(data)
@@ -283,8 +304,8 @@ class TestPainting:
         editor.draw((80, 100), (240, 100))
         once = editor.result().painted
         editor.page.set_viewport_size({"width": 360, "height": 740})
-        editor.page.wait_for_function("document.querySelector('mask-editor canvas').clientWidth < 360")
-        editor.page.wait_for_timeout(100)
+        editor.page.wait_for_function("() => document.querySelector('mask-editor canvas').clientWidth < 360")
+        editor.page.evaluate(DRAWN)
         assert (editor.result().painted == once).all()
         editor.draw((160, 20), (160, 30))
         assert editor.result().painted[25, 160]
@@ -463,7 +484,9 @@ class TestFrame:
     def test_an_edge_is_dragged_out_and_back(self, opened: Opened, data: bytes) -> None:
         editor = opened(data)
         editor.press("Extend")
+        told = editor.page.evaluate("window.changes")
         editor.drag("right edge", 100, 50)
+        assert editor.page.evaluate("window.changes") == told + 1
         result = editor.result()
         assert result.size[0] > WIDTH + 20
         assert result.size[1] == HEIGHT
@@ -491,6 +514,7 @@ class TestFrame:
         handle = editor.page.get_by_role("button", name="Frame: left edge")
         handle.press("ArrowLeft")
         assert editor.result().size == (WIDTH + 8, HEIGHT)
+        assert f"{WIDTH + 8} × {HEIGHT}" in editor.page.get_by_role("status").inner_text()
         handle.press("Shift+ArrowLeft")
         assert editor.result().size == (WIDTH + 72, HEIGHT)
         handle.press("ArrowUp")

@@ -27,9 +27,11 @@ export async function editFiles(picture, history, base, limits, maxBytes) {
     throw new Error(problem);
   }
   const kept = keepsFile(picture, frame, limits, maxBytes);
-  const image = kept ? picture.file : await encode(placedPicture(picture, width, height, source), maxBytes);
   const own = kept && !history.touchesMask; // then the service sees the file's own transparency, shades and all
-  const mask = own ? null : await maskFile(picture, history, base, width, height, source);
+  const [image, mask] = await Promise.all([
+    kept ? picture.file : encode(placedPicture(picture, width, height, source), maxBytes),
+    own ? null : maskFile(picture, history, base, width, height, source),
+  ]);
   const isMoved = source.width === picture.width && source.height === picture.height;
   return {
     image,
@@ -55,5 +57,6 @@ async function maskFile(picture, history, base, width, height, source) {
   context.fillRect(0, 0, width, height);
   context.clearRect(source.x, source.y, source.width, source.height);
   context.drawImage(surface.canvas, 0, 0);
-  return toServiceMask({ canvas, context }) ? toPNG(canvas) : null;
+  const mask = toServiceMask({ canvas, context });
+  return mask && toPNG(mask);
 }

@@ -1,6 +1,7 @@
 // An open picture with all that was done to it: history and mask, kept in step.
 
 import { editFiles } from "./edit_files.js";
+import { isSame } from "./frame.js";
 import { History } from "./history.js";
 import { blank } from "./image_file.js";
 import { MaskSurface, transparencyOf } from "./mask_surface.js";
@@ -111,9 +112,12 @@ export class EditedPicture {
 
   endFrame() {
     const frame = this.frame;
-    const before = this.history.frame;
     this.#draft = undefined;
-    if (JSON.stringify(frame) !== JSON.stringify(before)) {
+    this.setFrame(frame);
+  }
+
+  setFrame(frame) {
+    if (!isSame(frame, this.frame)) {
       this.history.add({ kind: "frame", frame });
     }
   }

@@ -93,6 +93,11 @@ export function layout(picture, frame, limits) {
   };
 }
 
+/** Whether two frames, or two sets of limits, say the same in the same order. */
+export function isSame(one, other) {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
 /** What holds both picture and frame, {x, y, width, height}. */
 export function outline(picture, frame) {
   const { x, y, width, height } = frame ?? whole(picture);

@@ -9,7 +9,7 @@ import { Brush } from "./brush.js";
 import { make } from "./dom.js";
 import { describe, percent } from "./edit_notes.js";
 import { EditedPicture } from "./edited_picture.js";
-import { layout, preset, PRESETS } from "./frame.js";
+import { isSame, layout, preset, PRESETS } from "./frame.js";
 import { decode, MOST_BYTES } from "./image_file.js";
 import { Stage } from "./stage.js";
 import { shortcutOf } from "./stage_keys.js";
@@ -47,7 +47,7 @@ class MaskEditor extends HTMLElement {
   #status = make("p", { className: "mask-editor__status", role: "status" });
 
   connectedCallback() {
-    if (this.firstChild) {
+    if (this.contains(this.#stage.element)) {
       return;
     }
     this.#stage.limits = this.#limits;
@@ -62,8 +62,11 @@ class MaskEditor extends HTMLElement {
   }
 
   set limits(limits) {
-    this.#limits = this.#stage.limits = { ...LIMITS, ...limits };
-    this.#changed();
+    const wanted = { ...LIMITS, ...limits };
+    if (!isSame(wanted, this.#limits)) {
+      this.#limits = this.#stage.limits = wanted;
+      this.#changed();
+    }
   }
 
   get maxBytes() {
@@ -71,8 +74,10 @@ class MaskEditor extends HTMLElement {
   }
 
   set maxBytes(bytes) {
-    this.#maxBytes = bytes;
-    this.#changed();
+    if (bytes !== this.#maxBytes) {
+      this.#maxBytes = bytes ?? MOST_BYTES;
+      this.#changed();
+    }
   }
 
   get mode() {
@@ -142,7 +147,7 @@ class MaskEditor extends HTMLElement {
 
   #onKey(event) {
     const name = shortcutOf(event);
-    if (name && this.#edited) {
+    if (name) {
       event.preventDefault();
       this.#command(name);
     }
@@ -161,13 +166,14 @@ class MaskEditor extends HTMLElement {
       redo: () => this.#done(edited.redo(), "Done again."),
       invert: () => this.#done(edited.do({ kind: "invert" }), "Mask inverted."),
       clear: () => edited.coverage > 0 && this.#done(edited.do({ kind: "clear" }), "Mask cleared."),
-      closer: () => this.#zoom(1),
-      farther: () => this.#zoom(-1),
-      fit: () => this.#zoom(-Infinity),
+      closer: () => this.#stage.zoom(1),
+      farther: () => this.#stage.zoom(-1),
+      fit: () => this.#stage.zoom(-Infinity),
       thinner: () => this.#resizeBrush(this.#brush.size - SIZE_STEP),
       wider: () => this.#resizeBrush(this.#brush.size + SIZE_STEP),
     };
     commands[name]();
+    this.#update();
   }
 
   #choose(erases) {
@@ -181,14 +187,8 @@ class MaskEditor extends HTMLElement {
     this.#update();
   }
 
-  #zoom(direction) {
-    this.#stage.zoom(direction);
-    this.#update();
-  }
-
   #setFrame(frame) {
-    this.#edited.draftFrame(frame);
-    this.#edited.endFrame();
+    this.#edited.setFrame(frame);
     this.#stage.fit();
     this.#changed();
   }
@@ -226,19 +226,18 @@ class MaskEditor extends HTMLElement {
     this.#problem.textContent = problem ?? "";
     this.#stage.canvas.setAttribute("aria-label", HINTS[this.mode]);
     const { isFitted, isClosest } = this.#stage.zooms;
-    const disabled = {
-      undo: !history.canUndo,
-      redo: !history.canRedo,
-      clear: coverage === 0,
-      closer: isClosest,
-      farther: isFitted,
-      fit: isFitted,
-    };
-    const same = (name) => JSON.stringify(preset(name, picture, this.#limits)) === JSON.stringify(frame);
+    const tool = this.#brush.erases ? "eraser" : "brush";
     this.#toolbar.update({
-      tool: this.mode === "frame" ? "frame" : this.#brush.erases ? "eraser" : "brush",
-      preset: Object.keys(PRESETS).find(same),
-      disabled: new Set(Object.keys(disabled).filter((name) => disabled[name])),
+      tool: this.mode === "frame" ? "frame" : tool,
+      preset: Object.keys(PRESETS).find((name) => isSame(preset(name, picture, this.#limits), frame)),
+      disabled: {
+        undo: !history.canUndo,
+        redo: !history.canRedo,
+        clear: coverage === 0,
+        closer: isClosest,
+        farther: isFitted,
+        fit: isFitted,
+      },
       size: this.#brush.size,
       sizeText: `${Math.max(1, Math.round(2 * this.#brush.radius(picture)))} px`,
     });

@@ -8,6 +8,7 @@ const PAINTED = 128; // of 255: edges are smooth while drawn, and a mask knows o
 export class MaskSurface {
   #context;
   #base;
+  #picture;
 
   /**
    * Of width × height pixels, for a picture of {width, height}, in whose pixels operations are. `base`: what the mask
@@ -20,13 +21,13 @@ export class MaskSurface {
     this.#base = base;
     context.setTransform(place.width / picture.width, 0, 0, place.height / picture.height, place.x, place.y);
     context.lineCap = context.lineJoin = "round";
-    this.size = picture;
+    this.#picture = picture;
     this.replay([]);
   }
 
   /** Draws all anew. */
   replay(operations) {
-    const { width, height } = this.size;
+    const { width, height } = this.#picture;
     this.#context.globalCompositeOperation = "source-over";
     this.#context.clearRect(0, 0, width, height);
     if (this.#base) {
@@ -38,7 +39,7 @@ export class MaskSurface {
   /** Draws one operation, or only the points of a stroke from the one with number `first`. */
   apply(operation, first = 0) {
     const context = this.#context;
-    const { width, height } = this.size;
+    const { width, height } = this.#picture;
     if (operation.kind === "clear") {
       context.clearRect(0, 0, width, height);
     } else if (operation.kind === "invert") {
@@ -76,36 +77,30 @@ export class MaskSurface {
   }
 }
 
-/** Whether any of a canvas is painted; turns it into a mask for the service, transparent where painted, else black. */
+/** A mask as the service has it, transparent where `canvas` is painted and else black; null where nothing is. */
 export function toServiceMask({ canvas, context }) {
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  const { data } = pixels;
-  let isPainted = false;
-  for (let index = 0; index < data.length; index += 4) {
-    const painted = data[index + 3] >= PAINTED;
-    isPainted ||= painted;
-    data.fill(0, index, index + 3);
-    data[index + 3] = painted ? 0 : 255;
-  }
-  context.putImageData(pixels, 0, 0);
-  return isPainted;
+  return mapped(canvas, context, (alpha) => (alpha >= PAINTED ? 0 : 255), 0);
 }
 
-/** The area of a canvas that is more transparent than not, painted on a canvas as large, or null where nothing is. */
+/** The area of a canvas that is more transparent than not, painted; null where nothing is. */
 export function transparencyOf({ canvas, context }) {
-  const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-  const { data } = pixels;
+  return mapped(canvas, context, (alpha) => (alpha <= PAINTED ? 255 : 0), 255);
+}
+
+/** A canvas as large, black, of another alpha; null where none is `wanted`. */
+function mapped({ width, height }, context, alphaOf, wanted) {
+  const { data } = context.getImageData(0, 0, width, height);
+  const pixels = new ImageData(width, height);
   let isAny = false;
-  for (let index = 0; index < data.length; index += 4) {
-    const transparent = data[index + 3] <= PAINTED;
-    isAny ||= transparent;
-    data.fill(0, index, index + 3);
-    data[index + 3] = transparent ? 255 : 0;
+  for (let index = 3; index < data.length; index += 4) {
+    const alpha = alphaOf(data[index]);
+    pixels.data[index] = alpha;
+    isAny ||= alpha === wanted;
   }
   if (!isAny) {
     return null;
   }
-  const base = blank(canvas.width, canvas.height);
-  base.context.putImageData(pixels, 0, 0);
-  return base.canvas;
+  const made = blank(width, height);
+  made.context.putImageData(pixels, 0, 0);
+  return made.canvas;
 }

@@ -73,7 +73,7 @@ export class Toolbar {
     return make("label", { className: "mask-editor__size", title }, make("span", {}, "Size"), range, this.#sizeText);
   }
 
-  /** `tool`: the one in use; `preset`: that of the frame, if any; `disabled`: names; `size`: 0 to 100, and in words. */
+  /** `tool` in use; `preset` of the frame, if any; `disabled`: which are, by name; `size`: 0 to 100, and in words. */
   update({ tool, preset, disabled, size, sizeText }) {
     for (const { name } of TOOLS) {
       this.#buttons.get(name).setAttribute("aria-pressed", name === tool);
@@ -82,7 +82,7 @@ export class Toolbar {
       this.#buttons.get(name).setAttribute("aria-pressed", name === preset);
     }
     for (const { name } of [...HISTORY, ...MASK, ...ZOOM]) {
-      this.#buttons.get(name).setAttribute("aria-disabled", disabled.has(name)); // and stays where the focus is
+      this.#buttons.get(name).setAttribute("aria-disabled", Boolean(disabled[name])); // and stays where the focus is
     }
     this.#brushOptions.hidden = tool === "frame";
     this.#frameOptions.hidden = tool !== "frame";
