@@ -375,6 +375,8 @@ class TestMouse:
     def test_two_joints_clicked_one_after_the_other_stay(self, standing: Editor) -> None:
         for joint in (LEFT_WRIST, LEFT_ELBOW, LEFT_WRIST):
             standing.page.mouse.click(*standing.on_screen(joint))
+        standing.page.wait_for_timeout(500)
+        standing.page.mouse.click(*standing.on_screen(LEFT_WRIST))  # long after
         assert standing.pose["people"][0]["pose_keypoints_2d"][2::3] == [1] * 18
 
 
