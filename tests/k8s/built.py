@@ -83,6 +83,26 @@ def variables(container: Manifest) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container.get("env", [])}
 
 
+def wanted_secrets(manifests: list[Manifest]) -> set[tuple[str, str]]:
+    """Secrets, each with a key that something reads."""
+    wanted = {(tls["secretName"], "") for each in of_kind(manifests, "Ingress") for tls in each["spec"]["tls"]}
+    references = [value for container in containers(manifests).values() for value in variables(container).values()]
+    config = ray(manifests)
+    if "gcsFaultToleranceOptions" in config:
+        references.append(config["gcsFaultToleranceOptions"]["redisPassword"]["valueFrom"])
+    for reference in references:
+        if isinstance(reference, dict):
+            wanted.add((reference["secretKeyRef"]["name"], reference["secretKeyRef"]["key"]))
+    if name := config["authOptions"].get("secretName"):
+        wanted.add((name, "auth_token"))
+    settings = serve_config(manifests)["applications"][0]["deployments"][0]["user_config"]
+    for _, template in pods(manifests):
+        for volume in template["spec"].get("volumes", []):
+            if secret := volume.get("secret"):
+                wanted.add((secret["secretName"], settings["keys_file"].rpartition("/")[2]))
+    return wanted
+
+
 @functools.cache
 def _built(folder: str) -> list[Manifest]:
     command = _kustomize()
