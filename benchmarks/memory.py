@@ -31,7 +31,7 @@ from deployments.models.quantization import linears_of_blocks
 SIZE = 1024  # of a picture's sides
 GPUS = (15, 22, 31, 40, 44)  # GiB
 OF_THE_DRIVER = GIBIBYTE  # assumed; of a replica that runs, `easel_device_memory_bytes` tells it as `foreign`
-MOST_ROWS = {"sdxl": 32, "sdxl-pose": 32, "flux-schnell": 8, "flux-fill": 8}  # of config/serve.yaml, all guided
+MOST_ROWS = {"sdxl": 32, "sdxl-pose": 32, "flux-schnell": 8, "flux-fill": 8}  # by `max_running`, SDXL guided
 BESIDE_A_ROW = 5  # bytes that torchao keeps for each row of a weight in 8 bits: a scale and a zero point
 
 

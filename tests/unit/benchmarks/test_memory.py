@@ -67,12 +67,11 @@ class TestNeeded:
         assert memory.needed(run, [there]) == 8000
 
     def test_attention_keeps_no_scores(self) -> None:
-        query, key, value = (torch.zeros(1, 2, 1000, 8, device="meta") for _ in range(3))
-        assert memory.needed(lambda: F.scaled_dot_product_attention(query, key, value=value), ()) == query.nbytes
-        assert memory.needed(lambda: F.scaled_dot_product_attention(query=query, key=key, value=value), ()) == (
-            query.nbytes
-        )
-        assert memory.needed(lambda: query @ key.transpose(2, 3), ()) == 2 * 1000 * 1000 * 4
+        there = query, key, value = tuple(torch.zeros(1, 2, 1000, 8, device="meta") for _ in range(3))
+        attention = F.scaled_dot_product_attention
+        assert memory.needed(lambda: attention(query, key, value=value), there) == query.nbytes
+        assert memory.needed(lambda: attention(query=query, key=key, value=value), there) == query.nbytes
+        assert memory.needed(lambda: query @ key.transpose(2, 3), there) == 2 * 1000 * 1000 * 4
 
 
 class TestRowsThatFit:
