@@ -38,7 +38,7 @@ POSE_ESTIMATOR = "The pose estimator"  # what errors call it
 class Dispatcher:
     """Sends requests to the application that a route names.
 
-    Every method raises an EaselError and nothing else, but for being cancelled.
+    Whatever Serve and Ray raise is an EaselError here.
     """
 
     def __init__(self, find_handle: Callable[[str], Any] = serve.get_app_handle) -> None:
@@ -85,7 +85,7 @@ class Dispatcher:
                             return  # whatever happens to the replica now, the request has its answer
                         steps_told = max(steps_told, event.step)
                         yield event if event.step > told_before else replace(event, preview=None)
-                return
+                raise ReplicaLost(f"The replica of {route.name} stopped amid a picture.", retry_after_seconds=10)
             except ReplicaLost:
                 if attempt == 2:
                     raise
