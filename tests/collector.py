@@ -32,8 +32,13 @@ class Collector:
 
     @property
     def environment(self) -> dict[str, str]:
-        """By which OpenTelemetry's exporters find it, and how often they send."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}", "OTEL_BSP_SCHEDULE_DELAY": "500"}
+        """By which Serve traces all that it does, and tells it here."""
+        return {
+            "RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH": "deployments.tracing:span_processors",
+            "RAY_SERVE_TRACING_SAMPLING_RATIO": "1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
+            "OTEL_BSP_SCHEDULE_DELAY": "500",  # milliseconds
+        }
 
     def spans(self) -> list[Span]:
         """In the order in which they came."""

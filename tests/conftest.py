@@ -24,7 +24,6 @@ from tests.running import ROOT, RunningService, free_port, started
 if TYPE_CHECKING:
     from deployments.engine.statistics import EngineStatistics
 
-TRACES = "deployments.tracing:span_processors"
 CASES = 100  # that Hypothesis makes up of each property
 
 
@@ -95,7 +94,6 @@ def service(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
             deployment["autoscaling_config"]["max_replicas"] = 1  # so that all requests meet in one engine
         if application["name"] == "ingress":
             application["args"]["images"]["url"] = str(folder / "pictures")
-    config["tracing_config"] = {"enabled": True, "exporter_import_path": TRACES, "sampling_ratio": 1.0}
     service = LiveService(folder, "serve_app", config, {**os.environ, **collector.environment})
     with started(service, lambda: "Easel is ready" in service.log()):
         ray.init(address=service.argument("--gcs-address"), log_to_driver=False, logging_level="ERROR")
