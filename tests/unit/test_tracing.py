@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
@@ -13,7 +11,7 @@ from deployments.tracing import span_processors
 
 
 def test_no_exception_is_in_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {**os.environ, "OTEL_SPAN_EVENT_COUNT_LIMIT": "100"})
+    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "100")
     (processor,) = span_processors()
     assert isinstance(processor, BatchSpanProcessor)
     processor.shutdown()
