@@ -1,6 +1,6 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability fuzz lint format lock audit manifests clean bench
+.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability test-cluster fuzz lint format lock audit manifests clean bench
 
 CONFIG ?= config/local.yaml
 BENCHMARKS ?= scheduling batching png overhead serving footprint
@@ -12,7 +12,7 @@ help: ## list the commands
 serve: install ## install what is missing, then serve on port 8000 (CONFIG=config/local.yaml)
 	@$(BIN)/python -m serve_app $(CONFIG)
 
-test: install-dev install-clients lint ## lint, then the tests; those of several nodes are in test-reliability
+test: install-dev install-clients lint ## lint, then the tests; those of several nodes are in test-cluster
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest tests/reliability
 
@@ -21,6 +21,8 @@ test-fast: install-dev ## the tests that need no running service
 
 test-reliability: install-dev ## faults and overload, each until the number means something: a quarter of an hour
 	$(BIN)/python -m pytest tests/reliability --long
+
+test-cluster: install-dev ## a cluster of three nodes, of which one dies
 	$(BIN)/python -m pytest tests/cluster
 
 fuzz: install-dev ## the tests of parsers and of the OpenAPI document with four times the cases

@@ -1,7 +1,7 @@
 """What an operator can measure: every metric's name, type, labels and meaning, and the way of each to Ray.
 
 Ray exports them to Prometheus with `ray_` before the name, and Serve adds the labels `application`, `deployment` and
-`replica`. docs/operating.md has the same table. Invariant: the values of a label are few, whatever callers send. They
+`replica`. docs/monitoring.md has the same table. Invariant: the values of a label are few, whatever callers send. They
 are names of ours or of the configuration, or `Bounded`; a key's name goes out as a hash, and nothing that a caller
 wrote goes out at all.
 """

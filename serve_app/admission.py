@@ -1,15 +1,11 @@
-"""What stands before work on what a caller sent: the bytes that a picture may have, the permit, the time to look."""
+"""What stands before any work on what a caller sent: how many bytes a picture may have, and the caller's permit."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-
-import anyio
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from config.schema import IngressSettings
-from deployments.errors import DeadlineExceeded, TooLarge
+from deployments.errors import TooLarge
 from serve_app.auth import Caller
 from serve_app.backend import Backend, Spending
 
@@ -23,13 +19,3 @@ def check_bytes(picture: bytes | None, param: str, settings: IngressSettings) ->
 def permit(caller: Caller, pictures: int, backend: Backend, deadline: float) -> AbstractAsyncContextManager[Spending]:
     """See Backend.permit. Only who has a quota pays the way to where it is counted."""
     return nullcontext({}) if caller.quota is None else backend.permit(caller.quota, pictures, deadline)
-
-
-@contextmanager
-def time_to_look(deadline: float) -> Iterator[None]:
-    """For measuring pictures: raises DeadlineExceeded where the block is not done by `deadline` (unix seconds)."""
-    try:
-        with anyio.fail_after(deadline - time.time()):
-            yield
-    except TimeoutError:
-        raise DeadlineExceeded("The pictures were not looked at in the time that is allowed.") from None

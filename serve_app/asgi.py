@@ -25,6 +25,9 @@ Every answer carries `x-request-id`: the caller's own if it sent one, else a new
 # fastapi_swagger's own, but that a key which was typed there goes with the page and does not stay in the browser.
 SWAGGER_UI = {"persistAuthorization": False, "tryItOutEnabled": True, "filter": True, "displayRequestDuration": True}
 
+# FastAPI's own spans and records hold queries, and so links that are good; Serve's hold the templates of paths.
+UNTOLD: Any = {"tracing": False, "metrics": False, "logs": False}
+
 
 class Health(BaseModel):
     """The process is up."""
@@ -72,6 +75,7 @@ def create_app(backend: Backend, *, behind_serve: bool = False) -> FastAPI:
         docs_url=None,  # Swagger UI comes from this process, below, and not from a content network
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        telemetry=UNTOLD,
     )
     patch_fastapi(app, redirect_from_root_to_docs=False, swagger_ui_parameters=SWAGGER_UI)
     errors.install(app)

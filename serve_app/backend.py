@@ -1,7 +1,7 @@
 """The seam between HTTP and everything behind it: what `create_app` needs, and nothing more.
 
-The ingress implements it with Ray, the tests with a few lines. Invariants: `settings` may change in place between two
-requests, so a request reads it once; what can go wrong is raised as the `EaselError` tree and as nothing else, and
+The ingress implements it with Ray, the tests with a few lines. Invariants: `settings` may change in place at
+any time; what can go wrong is raised as the `EaselError` tree and as nothing else, and
 every call may be cancelled.
 """
 

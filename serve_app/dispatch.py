@@ -8,15 +8,12 @@ leaving a stream, and the deadline cancel the work on the replica.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
@@ -24,7 +21,6 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentRes
 
 from config.schema import ModelRoute
 from deployments.errors import (
-    DeadlineExceeded,
     EaselError,
     GenerationFailed,
     ModelUnavailable,
@@ -32,6 +28,7 @@ from deployments.errors import (
     ReplicaLost,
 )
 from deployments.types import ImageRequest, ImageResult, PoseSource, Progress, Skeleton
+from serve_app.deadlines import by
 
 Answer = TypeVar("Answer")
 
@@ -41,7 +38,7 @@ POSE_ESTIMATOR = "The pose estimator"  # what errors call it
 class Dispatcher:
     """Sends requests to the application that a route names.
 
-    Every method raises an EaselError and nothing else, but for being cancelled.
+    Whatever Serve and Ray raise is an EaselError here.
     """
 
     def __init__(self, find_handle: Callable[[str], Any] = serve.get_app_handle) -> None:
@@ -57,7 +54,7 @@ class Dispatcher:
                 result: ImageResult = await answer_of(handle.generate.remote(request))
                 return result
 
-        return await _by(request.standing.deadline, route.name, partial(_with_one_retry, attempt))
+        return await by(request.standing.deadline, route.name, partial(_with_one_retry, attempt))
 
     async def draw_skeleton(
         self, application: str, source: PoseSource, width: int, height: int, deadline: float, caller: str
@@ -70,7 +67,7 @@ class Dispatcher:
                 skeleton: Skeleton = await answer_of(handle.draw.remote(source, width, height, caller))
                 return skeleton
 
-        return await _by(deadline, POSE_ESTIMATOR, partial(_with_one_retry, attempt))
+        return await by(deadline, POSE_ESTIMATOR, partial(_with_one_retry, attempt))
 
     async def stream(self, route: ModelRoute, request: ImageRequest) -> AsyncGenerator[Progress | ImageResult, None]:
         """Progress, and last the result; otherwise as `generate`. A second try does not show the same previews again.
@@ -88,7 +85,7 @@ class Dispatcher:
                             return  # whatever happens to the replica now, the request has its answer
                         steps_told = max(steps_told, event.step)
                         yield event if event.step > told_before else replace(event, preview=None)
-                return
+                raise ReplicaLost(f"The replica of {route.name} stopped amid a picture.", retry_after_seconds=10)
             except ReplicaLost:
                 if attempt == 2:
                     raise
@@ -103,9 +100,9 @@ class Dispatcher:
             with self._told(route.application, route.name):  # within the deadline: Ray has TimeoutErrors of its own
                 return await anext(response, None)
 
-        response = await _by(request.standing.deadline, route.name, begin)
+        response = await by(request.standing.deadline, route.name, begin)
         try:
-            while (event := await _by(request.standing.deadline, route.name, go_on)) is not None:
+            while (event := await by(request.standing.deadline, route.name, go_on)) is not None:
                 yield event
         finally:
             response.cancel()  # does nothing to one that has ended
@@ -148,15 +145,6 @@ async def _with_one_retry(attempt: Callable[[], Awaitable[Answer]]) -> Answer:
         return await attempt()
     except ReplicaLost:
         return await attempt()
-
-
-async def _by(deadline: float, name: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    try:
-        with anyio.fail_after(deadline - time.time()):  # asyncio's own loses cancellations before Python 3.12
-            await checkpoint_if_cancelled()  # what is late already is not begun
-            return await ask()
-    except TimeoutError:
-        raise DeadlineExceeded(f"{name} did not answer in the time that is allowed.") from None
 
 
 async def answer_of(response: DeploymentResponse[Any]) -> Any:

@@ -177,7 +177,8 @@ def _answer(
 
 
 def _envelope(status: int, *, message: str, code: str, param: str | None) -> ErrorEnvelope:
-    current().error = code  # whatever the caller is told, the log tells too
+    """What the caller is told, and so what the request's record has to say."""
+    current().error = code
     return ErrorEnvelope(error=ErrorDetail(message=message, type=_type_of(status), param=param, code=code))
 
 

@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from config.schema import IngressSettings, ModelRoute
@@ -36,9 +37,10 @@ from deployments.types import (
     Skeleton,
     Standing,
 )
-from serve_app.admission import check_bytes, permit, time_to_look
+from serve_app.admission import check_bytes, permit
 from serve_app.auth import Caller
 from serve_app.backend import Backend, Spending
+from serve_app.deadlines import by
 from serve_app.request_log import current
 from serve_app.routing import check_steps, output_size, require_allowed, require_capability, resolve
 
@@ -101,43 +103,20 @@ async def accept(order: Order, backend: Backend, identifier: str, caller: Caller
     if order.size is not None and edited is None:  # an edit may be as large as its picture, which is to be seen
         output_size(route, order.size, None)
     async with permit(caller, order.count, backend, deadline) as spending:
-        with time_to_look(deadline):
-            given_as, own_size = await _own_size(order, backend, caller)
-            if edited is not None and order.mask is not None:
-                _check_mask_size(own_size, await backend.measure(order.mask, "mask", caller.name))
+        look = partial(_own_size, order, edited, backend, caller)
+        given_as, own_size = await by(deadline, "The decoder of pictures", look)
         width, height = output_size(route, order.size, own_size, any_multiple=edited is not None, given_as=given_as)
         skeleton = None
         if pose is not None and settings.pose is not None:
             skeleton = await backend.draw_skeleton(settings.pose, pose, width, height, deadline, caller.name)
-        first = ImageRequest(
-            request_id=identifier,
-            model=route.name,
-            prompt=order.prompt,
-            negative_prompt=order.negative_prompt,
-            width=width,
-            height=height,
-            seed=secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed,
-            quality=order.quality,
-            steps=order.steps,
-            guidance_scale=order.guidance_scale,
-            image=edited,
-            mask=None if edited is None else order.mask,
-            mask_reads=order.mask_reads,
-            strength=None if edited is None else order.strength,
-            pose=None
-            if skeleton is None
-            else PoseGuidance(skeleton=skeleton.picture, strength=order.pose_strength, end=order.pose_end),
-            partial_images=order.partial_images,
-            output_format=order.output_format,
-            output_compression=order.output_compression,
-            standing=Standing(
-                deadline=deadline,
-                caller=caller.name,
-                weight=caller.weight,
-                priority=caller.priority,
-                order=secrets.token_hex(8),
-            ),
+        standing = Standing(
+            deadline=deadline,
+            caller=caller.name,
+            weight=caller.weight,
+            priority=caller.priority,
+            order=secrets.token_hex(8),
         )
+        first = _first_request(order, route, identifier, (width, height), edited, skeleton, standing)
         current().accepted(model=route.name, size=(width, height), steps=order.steps, pictures=order.count)
         yield Accepted(route, _series(first, order.count), skeleton, _useless(route, order, first), spending)
 
@@ -217,8 +196,8 @@ def _pose(order: Order) -> PoseSource | None:
     return None if order.image is None else PoseSource(photo=order.image)
 
 
-def _check_mask_size(image: tuple[int, int] | None, mask: tuple[int, int]) -> None:
-    if image is not None and mask != image:
+def _check_mask_size(image: tuple[int, int], mask: tuple[int, int]) -> None:
+    if mask != image:
         raise InvalidRequest(
             f"mask: must be as large as the image, {image[0]}x{image[1]}, and is {mask[0]}x{mask[1]}.", param="mask"
         )
@@ -238,12 +217,51 @@ def _capability(route: ModelRoute, pose: PoseSource | None, image: bytes | None,
     return "inpainting" if mask is not None or can_only_repaint else "image-to-image"
 
 
-async def _own_size(order: Order, backend: Backend, caller: Caller) -> tuple[str, tuple[int, int] | None]:
-    """Of what was given to work from, and its field."""
+async def _own_size(
+    order: Order, edited: bytes | None, backend: Backend, caller: Caller
+) -> tuple[str, tuple[int, int] | None]:
+    """Of what was given to work from, and its field. Raises InvalidRequest where the mask's is another."""
     if order.pose is not None and order.pose.canvas is not None:
         return "keypoints", order.pose.canvas
     name, picture = ("image", order.image) if order.pose is None else ("pose_image", order.pose.drawing)
-    return name, None if picture is None else await backend.measure(picture, name, caller.name)
+    size = None if picture is None else await backend.measure(picture, name, caller.name)
+    if size is not None and edited is not None and order.mask is not None:
+        _check_mask_size(size, await backend.measure(order.mask, "mask", caller.name))
+    return name, size
+
+
+def _first_request(
+    order: Order,
+    route: ModelRoute,
+    identifier: str,
+    size: tuple[int, int],
+    edited: bytes | None,
+    skeleton: Skeleton | None,
+    standing: Standing,
+) -> ImageRequest:
+    return ImageRequest(
+        request_id=identifier,
+        model=route.name,
+        prompt=order.prompt,
+        negative_prompt=order.negative_prompt,
+        width=size[0],
+        height=size[1],
+        seed=secrets.randbelow(MAX_SEED + 1) if order.seed is None else order.seed,
+        quality=order.quality,
+        steps=order.steps,
+        guidance_scale=order.guidance_scale,
+        image=edited,
+        mask=None if edited is None else order.mask,
+        mask_reads=order.mask_reads,
+        strength=None if edited is None else order.strength,
+        pose=None
+        if skeleton is None
+        else PoseGuidance(skeleton=skeleton.picture, strength=order.pose_strength, end=order.pose_end),
+        partial_images=order.partial_images,
+        output_format=order.output_format,
+        output_compression=order.output_compression,
+        standing=standing,
+    )
 
 
 def _series(first: ImageRequest, count: int) -> list[ImageRequest]:

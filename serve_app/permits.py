@@ -64,8 +64,9 @@ class Permits:
 
     async def _ask(self, method: Any, *arguments: object) -> Any:
         """The answer; None where there is none."""
-        call = asyncio.ensure_future(answer_of(method.remote(*arguments)))
+        call: asyncio.Future[Any] | None = None
         try:
+            call = asyncio.ensure_future(answer_of(method.remote(*arguments)))
             for _ in range(_LOOKS):  # one at least passes between being busy and the end
                 await asyncio.wait([call], timeout=ANSWER_SECONDS / _LOOKS)
                 if call.done():
@@ -75,4 +76,5 @@ class Permits:
             logger.warning("The quotas do not answer, so this request is not counted: %s", type(error).__name__)
             return None
         finally:
-            call.cancel()
+            if call is not None:
+                call.cancel()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from deployments.errors import InvalidRequest
 from deployments.types import PoseSource, Skeleton
-from serve_app.admission import check_bytes, permit, time_to_look
+from serve_app.admission import check_bytes, permit
 from serve_app.auth import Caller
 from serve_app.backend import Backend
+from serve_app.deadlines import by
 from serve_app.routing import output_size, require_allowed, resolve
 
 
@@ -26,8 +28,8 @@ async def find_people(photo: bytes, backend: Backend, caller: Caller) -> Skeleto
     route = resolve(settings.pose.model, settings)
     require_allowed([route, *(each for each in settings.models if each.family == "sdxl")], settings, caller.models)
     async with permit(caller, 1, backend, deadline):
-        with time_to_look(deadline):
-            own_size = await backend.measure(photo, "image", caller.name)
+        look = partial(backend.measure, photo, "image", caller.name)
+        own_size = await by(deadline, "The decoder of pictures", look)
         width, height = output_size(route, None, own_size)
         source = PoseSource(photo=photo)
         return await backend.draw_skeleton(settings.pose, source, width, height, deadline, caller.name)

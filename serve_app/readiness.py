@@ -38,8 +38,11 @@ class Readiness:
         if self._look is None or (self._look.done() and self._clock() - self._looked_at >= FRESH_SECONDS):
             self._looked_at = self._clock()
             self._look = asyncio.create_task(self._threads.run(serve.status))
-        await asyncio.wait([self._look])  # not cancelled with whoever asked first
-        return states(settings, self._look.result())
+            # Else asyncio logs one that failed when nobody waited for it any more.
+            self._look.add_done_callback(lambda done: done.cancelled() or done.exception())
+        look = self._look  # who comes when it has just ended may begin another
+        await asyncio.wait([look])  # not cancelled with whoever asked first
+        return states(settings, look.result())
 
 
 def states(settings: IngressSettings, status: ServeStatus) -> dict[str, ModelState]:

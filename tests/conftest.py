@@ -17,6 +17,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.collector import Collector, collecting
 from tests.object_storage import ObjectStorage, object_storage
 from tests.running import ROOT, RunningService, free_port, started
 
@@ -75,7 +76,14 @@ class LiveService(RunningService):
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+def collector() -> Iterator[Collector]:
+    """Which is told the service's traces."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[LiveService]:
     import ray  # seconds, which the tests without a service need not wait for
 
     folder = tmp_path_factory.mktemp("service")
@@ -86,7 +94,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
             deployment["autoscaling_config"]["max_replicas"] = 1  # so that all requests meet in one engine
         if application["name"] == "ingress":
             application["args"]["images"]["url"] = str(folder / "pictures")
-    service = LiveService(folder, "serve_app", config, os.environ)
+    service = LiveService(folder, "serve_app", config, {**os.environ, **collector.environment})
     with started(service, lambda: "Easel is ready" in service.log()):
         ray.init(address=service.argument("--gcs-address"), log_to_driver=False, logging_level="ERROR")
         try:

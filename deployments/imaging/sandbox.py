@@ -1,7 +1,7 @@
 """Has pictures decoded in processes that may be killed: a picture can cost a client its answer, and nobody else theirs.
 
 A decoder that crashes, hangs, takes more memory or time than worker.py allows, or answers what was not asked ends as an
-error that names the field; the next picture finds a new process. One that somebody else killed is no fault of the
+error that names the field; the next picture finds a new process. One that somebody else ended is no fault of the
 picture, which is tried once more. Whoever stops waiting has theirs killed. Invariants: at most MOST_WORKERS processes,
 each for one picture at a time, by turns between callers; they outlive neither the sandbox nor this process, whose end
 closes their socket; uploaded bytes are not looked at here, and what comes back is neither unpickled nor believed: it
@@ -24,13 +24,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from deployments.errors import EaselError, ImageRejected, InvalidRequest, TooLarge
+from deployments.errors import EaselError, ImageRejected, InvalidRequest, Overloaded, TooLarge
 from deployments.imaging.canvas import Canvas
 from deployments.imaging.places import Places
 from deployments.types import MAX_PIXELS
@@ -49,10 +49,14 @@ _ENVIRONMENT = {  # all of it: no secret of ours is known there
     "MALLOC_MMAP_THRESHOLD_": str(2**20),  # a large picture's memory goes back: 60 MB stay instead of 280
 }
 
+# worker.py's limits send none of them, nor does a picture that crashes it; and after `kill` nobody listens.
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _REFUSALS: dict[str, type[EaselError]] = {kind.__name__: kind for kind in (InvalidRequest, ImageRejected, TooLarge)}
 
 
 _Size = tuple[PositiveInt, PositiveInt]
+_Said = Annotated[str, Field(max_length=1000)]
+_Code = Annotated[str, Field(pattern="^[a-z_]{1,40}$")]  # it is told to the log
 
 
 class _Answer(BaseModel):
@@ -61,7 +65,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     value: _Size | None = None
-    error: tuple[Literal["InvalidRequest", "ImageRejected", "TooLarge"], str, str, str | None] | None = None
+    error: tuple[Literal["InvalidRequest", "ImageRejected", "TooLarge"], _Said, _Code, _Said | None] | None = None
     pictures: list[tuple[Literal["RGB", "RGBA", "L"], _Size]]
 
 
@@ -71,7 +75,8 @@ _Fits = Callable[[_Answer], bool]  # whether it is one to the question that was 
 class Sandbox:
     """Processes that start when they are needed. Cancelling a method kills its process.
 
-    Each raises an EaselError, and RuntimeError when processes fail or are killed whatever the picture.
+    Each raises an EaselError, Overloaded where no process can be had or stays alive, and RuntimeError where they fail
+    whatever the picture.
     """
 
     def __init__(self) -> None:
@@ -133,8 +138,11 @@ class Sandbox:
         async with self._places.taken_by(caller):
             try:
                 answer, pictures = await self._ask_a_process(question, files, fits)
-            except _Killed:
-                answer, pictures = await self._ask_a_process(question, files, fits)
+            except _Ended:
+                try:
+                    answer, pictures = await self._ask_a_process(question, files, fits)
+                except _Ended as error:
+                    raise Overloaded(str(error), retry_after_seconds=5) from None
         if answer.error is not None:
             kind, message, code, param = answer.error
             raise _REFUSALS[kind](message, code=code, param=param)
@@ -170,8 +178,8 @@ class Sandbox:
         return _Worker()
 
 
-class _Killed(RuntimeError):
-    """Somebody else killed a process."""
+class _Ended(Exception):
+    """Somebody else ended a process, or it could not be started."""
 
 
 class _Worker:
@@ -184,17 +192,20 @@ class _Worker:
     def __init__(self) -> None:
         self._connection, theirs = multiprocessing.Pipe()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", WORKER],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(sys.path), **_ENVIRONMENT},
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-W", "ignore", "-m", WORKER],  # warnings quote pictures
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env={"PYTHONPATH": os.pathsep.join(sys.path), **_ENVIRONMENT},
+                )
+            except OSError as error:
+                raise _Ended("No process that decodes pictures could be started.") from error
 
     def ask(self, question: dict[str, Any], files: list[bytes], fits: _Fits) -> tuple[_Answer, list[Image.Image]]:
         """What the process says, and its pictures.
 
-        Raises EOFError or OSError when the picture ends it, ValueError when it says what it may not, _Killed, and
+        Raises EOFError or OSError when the picture ends it, ValueError when it says what it may not, _Ended, and
         RuntimeError when it does not work at all: then its standard error, which is this process's, says why.
         """
         connection = self._connection
@@ -213,8 +224,8 @@ class _Worker:
             code = self._process.wait()
             if code > 0:  # Python's own way to fail; whatever else ends a process is a signal
                 raise RuntimeError("The process that decodes pictures failed.") from None
-            if code == -signal.SIGKILL:  # worker.py's limits send none, and after `kill` nobody listens to this
-                raise _Killed("The process that decodes pictures was killed.") from None
+            if -code in _FROM_OUTSIDE:
+                raise _Ended("The process that decodes pictures was ended.") from None
             raise
 
     def is_alive(self) -> bool:

@@ -61,20 +61,21 @@ def _answer_one(parent: Connection) -> None:
     question = json.loads(parent.recv_bytes())
     files = [parent.recv_bytes() for _ in range(question.pop("files"))]
     signal.setitimer(signal.ITIMER_PROF, PROCESSOR_SECONDS)  # at whose end the kernel ends this process
-    answer: dict[str, Any] = {}
-    pictures: list[Image.Image] = []
+    answer: dict[str, Any] = {"pictures": []}
+    pixels: list[bytes] = []
     try:
-        answer["value"], pictures = ANSWERS[question.pop("ask")](*files, **question)
+        value, pictures = ANSWERS[question.pop("ask")](*files, **question)
+        pixels = [picture.tobytes() for picture in pictures]
+        answer = {"value": value, "pictures": [(picture.mode, picture.size) for picture in pictures]}
     except EaselError as error:
         answer["error"] = (type(error).__name__, error.message, error.code, error.param)
     except MemoryError:
         param = question.get("param", "image")
         answer["error"] = (TooLarge.__name__, f"{param}: takes too much memory.", TooLarge.default_code, param)
     signal.setitimer(signal.ITIMER_PROF, 0)
-    answer["pictures"] = [(picture.mode, picture.size) for picture in pictures]
     parent.send_bytes(json.dumps(answer).encode())
-    for picture in pictures:
-        parent.send_bytes(picture.tobytes())
+    for each in pixels:
+        parent.send_bytes(each)
 
 
 def _measure(data: bytes, *, param: str) -> Answer:

@@ -18,20 +18,25 @@ if TYPE_CHECKING:
 
 
 def quantize_blocks(key: str, denoiser: Any, kind: Quantization, device: torch.device | None) -> None:
-    """The linear layers of a diffusers model's repeated blocks, where its time and memory go.
+    """The linear layers of a diffusers model's repeated blocks, where its time and memory go."""
+    linears = linears_of_blocks(denoiser, kind)
+    _quantize(denoiser, kind, linears, device)
+    _require_all(key, kind, linears)
 
-    But not those that modulate norms where activations are quantized too: of a row they see one token only, from which
+
+def linears_of_blocks(denoiser: Any, kind: Quantization) -> set[nn.Linear]:
+    """Those that `quantize_blocks` means.
+
+    Not those that modulate norms where activations are quantized too: of a row they see one token only, from which
     there is no time to gain, and kernels want more.
     """
-    linears: set[nn.Linear] = {
+    return {
         layer
         for block in denoiser.modules()
         if type(block).__name__ in denoiser._repeated_blocks
         for name, layer in block.named_modules()
         if isinstance(layer, nn.Linear) and (kind == "int8_weight_only" or "norm" not in name)
     }
-    _quantize(denoiser, kind, linears, device)
-    _require_all(key, kind, linears)
 
 
 def quantize_linears(key: str, module: nn.Module, kind: Quantization, device: torch.device | None) -> None:

@@ -7,6 +7,7 @@ not looked at.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 
@@ -14,6 +15,7 @@ from fastapi.requests import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from deployments.errors import InvalidRequest
 from serve_app.dialects.fields import MAX_FIELDS
@@ -23,7 +25,12 @@ MAX_TEXT_BYTES = 2**31  # of a field: a picture may be base64, and the whole bod
 MAX_BOUNDARY_BYTES = 70  # RFC 2046, 5.1.1
 MAX_HEAD_BYTES = 64 * 2**10  # of all parts together, with the boundaries and what precedes the first
 _STRIDE_BYTES = 16 * 2**10
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each bad form, and quotes it
 _LIST_SUFFIX = re.compile(r"\[\d*\]$")  # image[], as OpenAI's SDKs write it, and image[0], as others do
+
+
+class _Parser(MultiPartParser):
+    spool_max_size = MAX_TEXT_BYTES  # in memory: the whole body is there already, and a disk may be full
 
 
 async def read_form(request: Request) -> dict[str, str | bytes | list[str | bytes]]:
@@ -36,11 +43,24 @@ async def read_form(request: Request) -> dict[str, str | bytes | list[str | byte
         raise _refusal(f"The content type of a form must name its boundary, of 1 to {MAX_BOUNDARY_BYTES} characters.")
     _check_bounds(await request.body(), boundary)
     values: dict[str, list[str | bytes]] = defaultdict(list)
-    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES) as form:
+    parser = _Parser(
+        request.headers,
+        request.stream(),
+        max_files=MAX_FILES,
+        max_fields=MAX_FIELDS,
+        max_part_size=MAX_TEXT_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _refusal(f"The body is not a form that can be read: {error.message}") from None
+    try:
         for name, value in form.multi_items():
             content, file_name = (await value.read(), value.filename) if isinstance(value, UploadFile) else (value, "")
             if content or file_name:  # empty and nameless is what a browser sends for a field left blank
                 values[_LIST_SUFFIX.sub("", name)].append(content)
+    finally:
+        await form.close()
     return {name: contents[0] if len(contents) == 1 else contents for name, contents in values.items()}
 
 

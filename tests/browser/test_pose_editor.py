@@ -375,6 +375,8 @@ class TestMouse:
     def test_two_joints_clicked_one_after_the_other_stay(self, standing: Editor) -> None:
         for joint in (LEFT_WRIST, LEFT_ELBOW, LEFT_WRIST):
             standing.page.mouse.click(*standing.on_screen(joint))
+        standing.page.wait_for_timeout(500)
+        standing.page.mouse.click(*standing.on_screen(LEFT_WRIST))  # long after
         assert standing.pose["people"][0]["pose_keypoints_2d"][2::3] == [1] * 18
 
 
@@ -445,15 +447,15 @@ class TestKeys:
         assert standing.joint(LEFT_WRIST) is None
         assert standing.focused == "left elbow of person 1"
         changes = standing.changes
-        standing.page.get_by_label("Bring a joint back").select_option("left wrist")
+        standing.page.get_by_label("Restore a joint").select_option("left wrist")
         assert near(standing.joint(LEFT_WRIST), *before)
         assert (standing.changes, standing.focused) == (changes + 1, "left wrist of person 1")
-        assert standing.page.get_by_label("Bring a joint back").is_disabled()
+        assert standing.page.get_by_label("Restore a joint").is_disabled()
 
     def test_stay_in_the_editor_whatever_goes(self, standing: Editor) -> None:
         standing.page.get_by_role("button", name="left wrist of person 1").focus()
         standing.press("Delete")
-        standing.page.get_by_label("Bring a joint back").select_option("left wrist")
+        standing.page.get_by_label("Restore a joint").select_option("left wrist")
         standing.press("Control+z")
         assert (standing.joint(LEFT_WRIST), standing.focused) == (None, "left elbow of person 1")
         standing.press("Control+z")

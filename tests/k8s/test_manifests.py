@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.k8s.built import OVERLAYS, ROOT, Manifest, built, cluster, of_kind, one, ray, serve_config
+from tests.k8s.built import OVERLAYS, ROOT, Manifest, built, cluster, of_kind, ray, serve_config
 from tests.k8s.schemas import mistakes_of, mistakes_of_serve
 
-FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), "prefetch"]
-WITHOUT_SCHEMA = {"PodMonitor"}  # Prometheus' operator has it
+FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), "prefetch", "monitoring"]
 
 
 def first(kind: str) -> Callable[[list[Manifest]], Manifest]:
@@ -32,13 +31,8 @@ class TestEveryManifest:
     @pytest.mark.parametrize("folder", FOLDERS)
     def test_is_known_field_by_field(self, folder: str) -> None:
         manifests = built(folder)
-        checked = [each for each in manifests if each["kind"] not in {"RayService", *WITHOUT_SCHEMA}]
-        assert len(checked) >= 3
-        assert [mistake for each in checked for mistake in mistakes_of(each)] == []
-
-    @pytest.mark.parametrize("overlay", OVERLAYS)
-    def test_of_kuberay_is_known_field_by_field(self, overlay: str) -> None:
-        assert list(mistakes_of(one(built(f"overlays/{overlay}"), "RayService"))) == []
+        assert manifests
+        assert [mistake for each in manifests for mistake in mistakes_of(each)] == []
 
     @pytest.mark.parametrize("folder", FOLDERS)
     def test_is_in_the_namespace(self, folder: str) -> None:
@@ -51,7 +45,7 @@ class TestEveryManifest:
         [
             (first("RayService"), lambda it: it["spec"].update(serveConfig=""), "'serveConfig' was unexpected"),
             (first("RayService"), lambda it: it["spec"].update(serveConfigV2={}), "not of type 'string'"),
-            (first("RayService"), lambda it: it.update(apiVersion=3), "not of type 'string'"),
+            (first("RayService"), lambda it: it.update(apiVersion="ray.io/v2"), "'ray.io/v1' was expected"),
             (ray, lambda it: it["authOptions"].update(mode="tokens"), "'tokens' is not one of"),
             (ray, lambda it: it["autoscalerOptions"].update(idleSeconds=3), "'idleSeconds' was unexpected"),
             (ray, lambda it: it["gcsFaultToleranceOptions"].update(redis="it"), "'redis' was unexpected"),
@@ -69,6 +63,19 @@ class TestEveryManifest:
                 lambda it: it["template"]["spec"]["containers"][0]["resources"]["limits"].update(memory="8Gib"),
                 "'8Gib' does not match",
             ),
+            (
+                first("PodMonitor"),
+                lambda it: it["spec"].update(podMetricEndpoints=[]),
+                "'podMetricEndpoints' was unexp",
+            ),
+            (
+                first("PodMonitor"),
+                lambda it: it["spec"]["podMetricsEndpoints"][0].update(port=8080),
+                "8080 is not of type 'string'",
+            ),
+            (first("PodMonitor"), lambda it: it["spec"]["selector"].update(labels={}), "'labels' was unexpected"),
+            (first("PrometheusRule"), lambda it: it["spec"].update(rules=[]), "'rules' was unexpected"),
+            (first("PrometheusRule"), lambda it: it["spec"]["groups"][0].pop("name"), "'name' is a required property"),
             (first("NetworkPolicy"), lambda it: it["spec"].update(ingres=[]), "'ingres' was unexpected"),
             (first("NetworkPolicy"), lambda it: it["spec"].update(policyTypes="Ingress"), "is not of type 'array'"),
             (first("PodDisruptionBudget"), lambda it: it["spec"].update(minAvail=1), "'minAvail' was unexpected"),

@@ -36,6 +36,8 @@ def alerts() -> Iterator[dict[str, Any]]:
 
 PANELS = {f"{panel['title']} {target['refId']}": target["expr"] for panel in panels() for target in panel["targets"]}
 ALERTS = {rule["alert"]: rule["expr"] for rule in alerts()}
+SIZING = (ROOT / "docs" / "sizing.md").read_text()
+DOCUMENTED = {expression: expression for expression in re.findall(r"`(sum by[^`]+)`", SIZING)}
 VARIABLES = {each["name"]: each["query"] for each in DASHBOARD["templating"]["list"] if each["type"] == "query"}
 
 
@@ -62,9 +64,9 @@ def labels_in(expression: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", [*PANELS, *ALERTS])
+@pytest.mark.parametrize("name", [*PANELS, *ALERTS, *DOCUMENTED])
 def test_only_what_is_exported_is_asked_for(name: str) -> None:
-    expression = (PANELS | ALERTS)[name]
+    expression = (PANELS | ALERTS | DOCUMENTED)[name]
     known = {label for metric in metrics_in(expression) for label in METRICS[metric].labels}
     assert labels_in(expression) <= known | LABELS
 
@@ -118,10 +120,11 @@ class TestPromtool:
         shutil.copy(Path(__file__).with_name("alerts_test.yaml"), tmp_path)
         self.run(promtool, "test", "rules", tmp_path / "alerts_test.yaml")
 
-    def test_each_panel_can_be_asked(self, promtool: str, tmp_path: Path) -> None:
+    def test_each_panel_and_what_is_documented_can_be_asked(self, promtool: str, tmp_path: Path) -> None:
+        assert len(DOCUMENTED) == 3
         rules = [
             {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "1m")}
-            for number, expression in enumerate(PANELS.values())
+            for number, expression in enumerate([*PANELS.values(), *DOCUMENTED])
         ]
         (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
         self.run(promtool, "check", "rules", tmp_path / "panels.yaml")

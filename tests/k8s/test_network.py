@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import yaml
 
-from tests.k8s.built import GROUPS, Manifest, cluster, of_kind, one, pods
+from tests.k8s.built import GROUPS, ROOT, Manifest, cluster, of_kind, one, pods
 from tests.k8s.network import parties, passes
 
 RAY_PORTS = [6379, 8265, 10001, 52365, 30001]  # GCS, dashboard, client, agent, and one of those that processes have
@@ -37,6 +38,14 @@ def test_nobody_reaches_ray_but_its_own_nodes_and_the_operator(overlay: str, man
         allowed |= {("controller", node, 8000) for node in nodes - {"head"}}
         allowed |= {("prometheus", node, port) for node in nodes for port in METRICS}
     assert comers == allowed
+
+
+def test_prometheus_reaches_kind_by_the_file_of_production() -> None:
+    manifests = cluster("kind")
+    assert not [each for each in arrivals(manifests) if each[0] == "prometheus"]
+    manifests += yaml.safe_load_all((ROOT / "k8s/overlays/production/metrics.yaml").read_bytes())
+    reached = {each for each in arrivals(manifests) if each[0] == "prometheus"}
+    assert reached == {("prometheus", node, port) for node in GROUPS["kind"] for port in METRICS}
 
 
 def test_rays_nodes_reach_each_other_at_every_port(overlay: str, manifests: list[Manifest]) -> None:
@@ -128,5 +137,5 @@ def test_an_ingress_leads_to_serve_alone_over_tls(manifests: list[Manifest]) -> 
             backends = [path["backend"]["service"] for path in rule["http"]["paths"]]
             assert backends == [{"name": "easel-serve-svc", "port": {"number": 8000}}]
     known = "Namespace NetworkPolicy RayService PersistentVolumeClaim Job Ingress PodDisruptionBudget PodMonitor"
-    known += " Service StatefulSet"  # of others, as routes of a gateway, nothing is known here
+    known += " Service StatefulSet PrometheusRule ConfigMap"  # of others, as routes of a gateway, nothing is known here
     assert {each["kind"] for each in manifests} <= set(known.split())

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 async def test_one_member_of_a_batch_that_fails_fails_alone(
     ledger: Ledger, fault: str, code: str, repeats: Callable[[int], int]
 ) -> None:
-    for _ in range(repeats(50)):
+    for _ in range(repeats(20)):
         others = asyncio.create_task(ledger.ask_many(6, "!slow=0.02"))
         failed = await ledger.ask(f"!slow=0.02 {fault}")
         assert (failed.outcome, failed.status, failed.code) == (Outcome.FAILED, 500, code)

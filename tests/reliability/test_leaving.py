@@ -25,7 +25,7 @@ async def test_two_hundred_clients_who_hang_up_at_once_leave_nothing_behind(
     service: FakeService, ledger: Ledger, repeats: Callable[[int], int]
 ) -> None:
     await ledger.ask_many(20)
-    for _ in range(repeats(5)):
+    for _ in range(repeats(3)):
         before = open_files(service)
         staying = asyncio.create_task(ledger.ask_many(8, "!slow=0.3"))
         await asyncio.sleep(0.5)

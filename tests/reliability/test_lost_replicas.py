@@ -70,7 +70,7 @@ async def test_openais_client_has_its_picture_whatever_ingress_replica_dies(
                 response_format="b64_json",  # type: ignore[arg-type]
             )
 
-        for turn in range(repeats(10)):
+        for turn in range(repeats(5)):
             asked = asyncio.gather(*(ask(10 * turn + number) for number in range(6)))
             await asyncio.sleep(0.4)
             service.replicas("ingress")[0].kill()
@@ -109,7 +109,7 @@ async def test_a_killed_proxy_cuts_those_who_wait_and_is_back_within_seconds(
     service: FakeService, ledger: Ledger, repeats: Callable[[int], int]
 ) -> None:
     """There is one on each machine; a balancer in front of several sends clients to the others."""
-    for _ in range(repeats(10)):
+    for _ in range(repeats(5)):
         asked = asyncio.create_task(ledger.ask_many(8, SLOW))
         await asyncio.sleep(0.4)
         (proxy,) = service.actors("ProxyActor")

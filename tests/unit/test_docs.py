@@ -15,7 +15,9 @@ from serve_app.dialects.block_entropy import GenerationBody
 from serve_app.request_log import Outcome, RequestRecord
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCS = {page: (ROOT / "docs" / page).read_text() for page in ("api.md", "operating.md", "architecture.md")}
+DOCS = {
+    page: (ROOT / "docs" / page).read_text() for page in ("api.md", "operating.md", "monitoring.md", "architecture.md")
+}
 
 
 def settings(model: type[BaseModel]) -> set[str]:
@@ -43,7 +45,7 @@ def test_every_field_of_a_request_is_documented() -> None:
 
 
 def test_every_field_of_a_request_in_the_log_is_documented() -> None:
-    section = DOCS["operating.md"].split("\n## Logs\n")[1].split("\n## ")[0]
+    section = DOCS["monitoring.md"].split("\n## Logs\n")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     documented = {name.strip(" `") for row in rows for name in row.split(",")}
     assert documented == {"event", *(field.name for field in dataclasses.fields(RequestRecord))}

@@ -11,7 +11,7 @@ from ray.serve import metrics as serve_metrics
 from deployments.metrics import OF_INGRESS, OF_MODEL, OTHER, REQUESTS, Bounded, Exporter, Metric, key_label
 
 ALL = [*OF_INGRESS, *OF_MODEL]
-OPERATING = (Path(__file__).resolve().parents[2] / "docs" / "operating.md").read_text()
+MONITORING = (Path(__file__).resolve().parents[2] / "docs" / "monitoring.md").read_text()
 
 
 class TestDefinitions:
@@ -32,7 +32,7 @@ class TestDefinitions:
         assert not added & set(metric.labels)
 
     def test_the_documentation_has_the_same_table(self) -> None:
-        section = OPERATING.split("\n## Metrics\n")[1].split("\n## ")[0]
+        section = MONITORING.split("\n## Metrics\n")[1].split("\n## ")[0]
         rows = [line for line in section.splitlines() if line.startswith("| `easel_")]
         assert rows == [
             f"| `{metric.name}` | {metric.kind} | {', '.join(f'`{label}`' for label in metric.labels) or 'none'} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import os
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from PIL import ExifTags, Image
 
-from deployments.errors import EaselError, ImageRejected, InvalidRequest, TooLarge
+from deployments.errors import EaselError, ImageRejected, InvalidRequest, Overloaded, TooLarge
 from deployments.imaging import sandbox as sandbox_module
 from deployments.imaging import worker
 from deployments.imaging.canvas import canvas_of
@@ -257,22 +258,36 @@ async def answer_to(unruly: Sandbox, asked: str, said: list[str]) -> object:
 class TestKilledByOthers:
     """As by the kernel where memory is short: a good picture is not told that it is bad."""
 
-    async def test_it_is_tried_once_more(self, unruly: Sandbox, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+    async def test_it_is_tried_once_more(self, by: signal.Signals, unruly: Sandbox, tmp_path: Path) -> None:
         gate = tmp_path / "gate"
         first = await process(unruly)
         call = asyncio.create_task(unruly.measure(f"wait: {gate}".encode(), "image", caller=CALLER))
         await until(lambda: not unruly._idle)
-        os.kill(first, signal.SIGKILL)
+        os.kill(first, by)
         await until(lambda: is_gone(first))
         gate.touch()
         assert await call == (1, 1)
         assert await process(unruly) != first
 
     async def test_whenever_it_is_killed_that_is_no_fault_of_the_picture(self, unruly: Sandbox) -> None:
-        with pytest.raises(RuntimeError, match="was killed"):
+        with pytest.raises(Overloaded, match="was ended"):
             await unruly.measure(b"be killed", "image", caller=CALLER)
         assert unruly._idle == []
         assert await unruly.measure(GOOD, "image", caller=CALLER) == (9, 5)
+
+    async def test_nor_is_it_where_no_process_can_be_had(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_process(*_: object, **__: object) -> None:
+            raise BlockingIOError(errno.EAGAIN, "otter")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(subprocess, "Popen", no_process)
+            with pytest.raises(Overloaded) as refused:
+                await sandbox.measure(GOOD, "image", caller=CALLER)
+        assert "otter" not in refused.value.message
+        assert await sandbox.measure(GOOD, "image", caller=CALLER) == (9, 5)
 
 
 async def test_a_process_that_does_not_work_is_no_fault_of_the_picture(

@@ -480,6 +480,12 @@ class TestStream:
         assert seen == steps(*told)
         assert len(cluster.requests) == 1
 
+    async def test_that_merely_stops_is_a_lost_one(self, cluster: Cluster, dispatcher: Dispatcher) -> None:
+        cluster.outcomes = [steps(0, 1), [*steps(0, 1), RESULT], steps(0), []]
+        assert (await self.events(dispatcher))[-1] == RESULT
+        with pytest.raises(ReplicaLost):
+            await self.events(dispatcher)
+
     async def test_of_an_unavailable_deployment_looks_it_up_anew(
         self, cluster: Cluster, dispatcher: Dispatcher
     ) -> None:

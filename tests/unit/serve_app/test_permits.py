@@ -38,21 +38,24 @@ class Response:
 
 
 class Method:
-    def __init__(self, call: Callable[..., Any], calls: list[tuple[Any, ...]]) -> None:
-        self._call, self._calls = call, calls
+    def __init__(self, call: Callable[..., Any], calls: list[tuple[Any, ...]], cannot_ask: Exception | None) -> None:
+        self._call, self._calls, self._cannot_ask = call, calls, cannot_ask
 
     def remote(self, *arguments: Any) -> Response:
         self._calls.append((self._call.__name__, request_of.get(), *arguments))
+        if self._cannot_ask:
+            raise self._cannot_ask
         return Response(self._call(*arguments))
 
 
 class Handle:
-    """Of a real Quotas; a test sets `failure`, or closes the way there or back."""
+    """Of a real Quotas; a test sets `failure`, of the answer or of asking at all, or closes the way there or back."""
 
     def __init__(self) -> None:
         self.quotas = Quotas()
         self.calls: list[tuple[Any, ...]] = []
         self.failure: Exception | None = None
+        self.cannot_ask: Exception | None = None
         self.there, self.back = asyncio.Event(), asyncio.Event()
         self.there.set()
         self.back.set()
@@ -67,7 +70,7 @@ class Handle:
             return answer
 
         call.__name__ = name
-        return Method(call, self.calls)
+        return Method(call, self.calls, self.cannot_ask)
 
     @property
     def names(self) -> list[str]:
@@ -187,13 +190,15 @@ async def test_it_is_given_back_apart_from_the_request_whose_end_cancels_its_cal
     assert [whose for _, whose, *_ in handle.calls] == ["the request", "nobody"]
 
 
-@pytest.mark.parametrize("reason", ["slow", "dead"])
+@pytest.mark.parametrize("reason", ["slow", "dead", "never there"])
 async def test_without_an_answer_requests_pass_and_it_is_logged(
     reason: str, held: Permits, handle: Handle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     if reason == "slow":
         monkeypatch.setattr(permits, "ANSWER_SECONDS", 0.05)
         handle.there.clear()
+    elif reason == "never there":
+        handle.cannot_ask = RuntimeError("Router is not initialized")
     else:
         handle.failure = RayActorError()
     passed = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
 from ray import serve
 from ray.serve._private.common import ReplicaState
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -123,6 +125,58 @@ async def test_however_many_ask_the_controller_is_asked_once_a_second(monkeypatc
     assert {answer["a"].description for answer in answers} == {"running (1 replica)"}
     now += 0.1 * FRESH_SECONDS
     assert (await readiness.of(SETTINGS))["a"].description == "running (2 replicas)"
+
+
+@pytest.mark.anyio
+async def test_who_asks_as_a_long_look_ends_takes_nothing_from_those_who_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, now = 0, 100.0
+
+    def status() -> ServeStatus:
+        nonlocal asked, now
+        asked += 1
+        now += 2 * FRESH_SECONDS
+        return ServeStatus(applications={"a": application("RUNNING", {"RUNNING": asked})})
+
+    monkeypatch.setattr(serve, "status", status)
+    readiness = Readiness(lambda: now)
+    waiting = asyncio.create_task(readiness.of(SETTINGS))
+    await asyncio.sleep(0)
+    look = readiness._look
+    assert look is not None
+    while not look.done():
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    next_one = asyncio.create_task(readiness.of(SETTINGS))
+    assert (await waiting)["a"].description == "running (1 replica)"
+    assert (await next_one)["a"].description == "running (2 replicas)"
+
+
+@pytest.mark.anyio
+async def test_a_look_that_nobody_waits_for_may_fail_in_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+
+    def status() -> ServeStatus:
+        assert release.wait(30)
+        raise RayServeException("otter")
+
+    monkeypatch.setattr(serve, "status", status)
+    readiness = Readiness()
+    waiting = asyncio.create_task(readiness.of(SETTINGS))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    look = readiness._look
+    assert look is not None
+    release.set()
+    await asyncio.wait([look])
+    readiness._look = look = None
+    gc.collect()
+    assert caplog.text == ""
 
 
 @pytest.mark.anyio

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import anyio
 import pytest
 from fastapi import Request
@@ -128,3 +130,18 @@ def test_a_form_that_is_cut_off_is_refused(cut: int) -> None:
 def test_what_is_no_form_is_refused(form: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Request, "form", None)
     assert "not a form" in refusal(form)
+
+
+def test_a_form_is_read_without_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_disk(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(tempfile, "_TemporaryFileWrapper", no_disk)
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_disk)
+    content = b"otter" * MIB
+    assert read(FIRST + b'; filename="f"\r\n\r\n' + content + LAST) == {"field": content}
+
+
+def test_a_bad_form_is_not_quoted_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    refusal(b"--x\r\nott\\er" + CONTENT + LAST)
+    assert caplog.text == ""

@@ -30,11 +30,12 @@ test("trying another size and coming back changes nothing", () => {
   assert.notDeepEqual(pose.people, before);
   pose.size = SQUARE;
   assert.deepEqual(pose.people, before);
-  pose.edit(moved(pose.people, 0, { x: 4, y: 4 }, SQUARE, [0]));
-  const edited = noseOf(pose);
-  pose.size = TALL;
+  pose.size = { width: 64, height: 512 };
+  pose.edit(moved(pose.people, 0, { x: 4, y: 4 }, pose.size, [1]));
   pose.size = SQUARE;
-  assert.deepEqual(noseOf(pose), edited);
+  const { x, y } = before[0].body[0];
+  const distance = Math.hypot(noseOf(pose).x - x, noseOf(pose).y - y);
+  assert.ok(distance < 1e-9, "nor does a joint that was moved there change another one");
 });
 
 test("whoever leaves the photo is kept where they are, and the photo where it is", () => {
@@ -46,6 +47,8 @@ test("whoever leaves the photo is kept where they are, and the photo where it is
   pose.size = TALL;
   assert.equal(noseOf(pose).y, 200);
   assert.deepEqual(pose.photo, { ...photo, y: 300 });
+  pose.size = { width: 400, height: 200 };
+  assert.equal(noseOf(pose).y, 0);
 });
 
 test("edits are undone one by one, and done again", () => {
@@ -78,9 +81,11 @@ test("steps of one movement are undone at once", () => {
   assert.ok(Math.abs(noseOf(pose).x - before - 30) < 1e-9);
   pose.undo();
   assert.equal(noseOf(pose).x, before);
-  pose.edit(moved(pose.people, 0, { x: 10, y: 0 }, SQUARE, [0]), "nose");
-  pose.undo();
-  assert.equal(noseOf(pose).x, before, "what was undone is no part of what comes after");
+  for (let round = 0; round < 2; round += 1) {
+    pose.edit(moved(pose.people, 0, { x: 10, y: 0 }, SQUARE, [0]), "nose");
+    pose.undo();
+    assert.equal(noseOf(pose).x, before, "what was undone is no part of what comes after");
+  }
 });
 
 test("it goes back to what was loaded last, and that can be undone", () => {

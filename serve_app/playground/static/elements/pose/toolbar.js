@@ -26,18 +26,18 @@ const TOOLS = [ // in groups: the command, what it is called, and its icon
 
 export class Toolbar {
   #buttons = {};
-  #returns = make("select", { class: "pose-editor__select", "aria-label": "Bring a joint back" });
+  #missing = make("select", { class: "pose-editor__select", "aria-label": "Restore a joint" });
 
-  /** `commands`: a function for each tool, and `returnJoint` for the joint that is chosen. */
+  /** `commands`: a function for each tool, and `restoreJoint` for the joint that is chosen. */
   constructor(commands) {
     const groups = TOOLS.map((tools) => {
       for (const [command, ...tool] of tools) this.#buttons[command] = button(...tool, commands[command]);
       return make("div", { class: "pose-editor__group" }, ...tools.map(([command]) => this.#buttons[command]));
     });
-    groups[0].append(this.#returns);
-    this.#returns.addEventListener("change", (event) => {
+    groups[0].append(this.#missing);
+    this.#missing.addEventListener("change", (event) => {
       event.stopPropagation(); // it is no change of the pose yet
-      commands.returnJoint(Number(this.#returns.value));
+      commands.restoreJoint(Number(this.#missing.value));
     });
     this.element = make("div", { class: "pose-editor__toolbar", role: "group", "aria-label": "Pose tools" }, ...groups);
   }
@@ -60,8 +60,8 @@ export class Toolbar {
       });
     }
     const options = missing.map((joint) => make("option", { value: joint }, JOINTS[joint]));
-    this.#returns.replaceChildren(make("option", { value: "" }, "Bring back…"), ...options);
-    this.#returns.disabled = missing.length === 0;
+    this.#missing.replaceChildren(make("option", { value: "" }, "Restore…"), ...options);
+    this.#missing.disabled = missing.length === 0;
   }
 }
 

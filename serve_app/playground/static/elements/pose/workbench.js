@@ -28,7 +28,7 @@ export class Workbench {
     removePerson: () => this.#removePerson(),
     mirror: () => this.edit(mirrored(this.people, this.#active.person), `${this.#who} mirrored`),
     removeJoint: () => this.removeJoint(),
-    returnJoint: (joint) => this.#returnJoint(joint),
+    restoreJoint: (joint) => this.#restoreJoint(joint),
     undo: () => this.#travel("undo"),
     redo: () => this.#travel("redo"),
     reset: () => this.#travel("reset"),
@@ -177,10 +177,10 @@ export class Workbench {
     this.edit(withoutPerson(this.people, this.#active.person), `${this.#who} removed`);
   }
 
-  #returnJoint(joint) {
+  #restoreJoint(joint) {
     const { person } = this.#active;
     const after = withJoint(this.people, person, joint, this.size);
-    this.edit(after, `${JOINTS[joint]} of person ${person + 1} is back`);
+    this.edit(after, `${JOINTS[joint]} of person ${person + 1} restored`);
     this.activate({ person, joint });
   }
 
