@@ -41,7 +41,7 @@ from benchmarks.offline import OfflineEngine, image_request
 from deployments.imaging.encode import encode
 from deployments.models.pixels import to_pixels
 from deployments.types import ImageResult
-from serve_app.dialects.image_answers import ImagesAnswer, Picture, TokensByKind, Usage
+from serve_app.dialects.image_answer_bodies import ImagesAnswer, Picture, TokensByKind, Usage
 from serve_app.dialects.picture_data import to_base64
 
 CLIENTS = 8

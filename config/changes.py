@@ -4,7 +4,8 @@ It is Ray Serve's own doing (2.60), and a test holds the table against it. Serve
 and policies of an application into its version (`get_app_code_version`). Another version is built anew and replaces all
 of its replicas, also where they would be made of the same. Of a deployment's options, those that place and size the
 process of a replica replace it (`DeploymentVersion.requires_actor_restart`); all others reach the replicas that run.
-What has to do with proxies and controller is read when Serve starts, and never again.
+What has to do with proxies and controller is read when Serve starts, and never again; what may be set for them later
+stays as it was set last where a file no longer has it.
 
 Invariant: no value of the files is told, for it may be secret.
 """
@@ -27,6 +28,7 @@ class Effect(str, Enum):
 
     IN_PLACE = "in place"
     NEW_REPLICAS = "for replicas that start later"
+    REPLICAS = "in place for replicas, for proxies and controller only when Serve starts"
     DEPLOYMENT = "replaces the replicas of the deployment"
     APPLICATION = "replaces the replicas of the application"
     START = "only when Serve starts"
@@ -47,6 +49,7 @@ OF_THE_FILE = _rules(
         Effect.START: "http_options proxy_location grpc_options controller_options",
     }
 )
+OF_WHAT_THE_FILE_LACKS = _rules({Effect.REPLICAS: "logging_config", Effect.START: "tracing_config"})  # and had before
 OF_AN_APPLICATION = _rules(
     {
         Effect.IN_PLACE: "route_prefix logging_config external_scaler_enabled",
@@ -85,8 +88,10 @@ def changes(old: Any, new: Any) -> Iterator[str]:
     What is written out for the first time counts as a change of a deployment, also if it is the default.
     """
     before, after = ServeDeploySchema.model_validate(old), ServeDeploySchema.model_validate(new)
-    for path in _changed(before.model_dump(exclude={"applications"}), after.model_dump(exclude={"applications"})):
-        yield f"{key_path(path)}: {_effect(OF_THE_FILE, path).value}"
+    had, has = (each.model_dump(exclude={"applications"}) for each in (before, after))
+    for path in _changed(had, has):
+        rules = OF_THE_FILE if has[path[0]] is not None else {**OF_THE_FILE, **OF_WHAT_THE_FILE_LACKS}
+        yield f"{key_path(path)}: {_effect(rules, path).value}"
     ran = {application.name: application for application in before.applications}
     for application in after.applications:
         if application.name in ran:
@@ -100,13 +105,20 @@ def _changes_of(old: ServeApplicationSchema, new: ServeApplicationSchema) -> Ite
     before, after = (each.model_dump(exclude={"deployments"}) for each in (old, new))
     for path in _changed(before, after):
         yield f"{new.name}: {key_path(path)}: {_described(_effect(OF_AN_APPLICATION, path), new)}"
-    options_before, options_after = (
-        {each.name: each.model_dump(exclude_unset=True) for each in application.deployments}
-        for application in (old, new)
-    )
+    options_before, options_after = (_options_of(application) for application in (old, new))
     for name in dict.fromkeys([*options_before, *options_after]):
         for path in _changed(options_before.get(name, {"name": name}), options_after.get(name, {"name": name})):
             yield f"{new.name}: {name}.{key_path(path)}: {_described(_effect(OF_A_DEPLOYMENT, path), new, name)}"
+
+
+def _options_of(application: ServeApplicationSchema) -> dict[str, dict[str, Any]]:
+    """What the file says, by deployment; null is to Serve as what it does not say."""
+    return {
+        deployment.name: {
+            key: value for key, value in deployment.model_dump(exclude_unset=True).items() if value is not None
+        }
+        for deployment in application.deployments
+    }
 
 
 def _described(effect: Effect, application: ServeApplicationSchema, deployment: str = "") -> str:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from serve_app.auth import AskedBy
 from serve_app.backend import Backend
-from serve_app.dialects.image_answers import EVENT_STREAM, ImagesAnswer, answer
+from serve_app.dialects.image_answer_bodies import EVENT_STREAM, ImagesAnswer
+from serve_app.dialects.image_answers import answer
 from serve_app.dialects.image_bodies import EditFields, ImageBody
 from serve_app.dialects.pings import answer_pings
 from serve_app.dialects.request_bodies import documented_body, read_form_or_json, read_json

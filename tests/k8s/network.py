@@ -65,7 +65,7 @@ def _has_port(rule: Manifest, port: int) -> bool:
 def _is_peer(peer: Manifest, party: Party) -> bool:
     if block := peer.get("ipBlock"):
         if not party.address:
-            return False  # pods are to be chosen by labels
+            return False  # no pod has an address here, so that a block over theirs is a hole that is not seen
         address = ipaddress.ip_address(party.address)
         inside = [address in ipaddress.ip_network(each) for each in (block["cidr"], *block.get("except", []))]
         return inside[0] and not any(inside[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ray._private.label_utils import validate_node_label_syntax
+from ray.autoscaler._private.kuberay.node_provider import IN_CLUSTER_CA_CERT_PATH, IN_CLUSTER_TOKEN_PATH
 
 from serve_app.__main__ import environment
 from tests.k8s.built import (
@@ -46,10 +47,27 @@ class TestPods:
                 assert context["allowPrivilegeEscalation"] is False, name
                 assert context["capabilities"] == {"drop": ["ALL"]}, name
 
-    def test_only_the_autoscaler_may_ask_kubernetes(self, manifests: list[Manifest]) -> None:
-        scales = ray(manifests).get("enableInTreeAutoscaling", False)
+    def test_only_the_autoscaler_may_ask_kubernetes(self, overlay: str, manifests: list[Manifest]) -> None:
+        projected = {}
         for name, template in pods(manifests):
-            assert template["spec"]["automountServiceAccountToken"] is (name == "head" and scales), name
+            assert template["spec"]["automountServiceAccountToken"] is False, name
+            for volume in template["spec"].get("volumes", []):
+                if "projected" in volume:
+                    projected[name] = volume
+        assert list(projected) == ([] if overlay == "kind" else ["head"])
+        for name, volume in projected.items():
+            assert volume["name"] not in [each["name"] for each in containers(manifests)[name].get("volumeMounts", [])]
+
+    def test_the_autoscaler_finds_what_it_asks_kubernetes_by(self) -> None:
+        config = ray(cluster("production"))
+        assert config["enableInTreeAutoscaling"]
+        (volume,) = config["headGroupSpec"]["template"]["spec"]["volumes"]
+        token, certificate = volume["projected"]["sources"]
+        assert certificate["configMap"]["name"] == "kube-root-ca.crt"  # which is in every namespace
+        paths = [token["serviceAccountToken"]["path"], *(each["path"] for each in certificate["configMap"]["items"])]
+        (mount,) = config["autoscalerOptions"]["volumeMounts"]
+        assert mount["name"] == volume["name"]
+        assert [f"{mount['mountPath']}/{path}" for path in paths] == [IN_CLUSTER_TOKEN_PATH, IN_CLUSTER_CA_CERT_PATH]
 
     def test_they_have_limits_of_memory(self, overlay: str, manifests: list[Manifest]) -> None:
         for name, container in containers(manifests).items():
@@ -105,8 +123,9 @@ class TestServing:
             assert patience < drain < spec["terminationGracePeriodSeconds"], group["groupName"]
         assert one(manifests, "RayService")["spec"]["rayClusterDeletionDelaySeconds"] > patience
         for ingress in of_kind(manifests, "Ingress"):
-            timeout = ingress["metadata"]["annotations"]["haproxy.org/timeout-server"]
-            assert float(timeout.removesuffix("s")) > longest
+            annotations = ingress["metadata"]["annotations"]
+            assert annotations.keys() == {"haproxy.org/timeout-server"}  # its controller overlooks the other timeouts
+            assert float(annotations["haproxy.org/timeout-server"].removesuffix("s")) > longest
 
     def test_every_node_has_a_proxy_that_kuberay_can_ask(self, manifests: list[Manifest]) -> None:
         config = serve_config(manifests)
@@ -160,6 +179,11 @@ class TestServing:
         (mount,) = found["easel-prefetch"]["volumeMounts"]
         assert mount["mountPath"] == weights
 
+    def test_a_prefetch_that_fails_leaves_its_log(self) -> None:
+        """Kubernetes deletes the pod of a job that fails for good, unless each try has one of its own."""
+        job = one(cluster("production"), "Job", "easel-prefetch")["spec"]
+        assert job["template"]["spec"]["restartPolicy"] == "Never"
+
     def test_claims_that_many_nodes_read_allow_it(self) -> None:
         manifests = cluster("production")
         modes = {
@@ -171,7 +195,7 @@ class TestServing:
                 if claim := volume.get("persistentVolumeClaim"):
                     assert modes[claim["claimName"]] == ["ReadWriteMany"], name
 
-    def test_a_disruption_leaves_a_pod_of_each_group(self) -> None:
+    def test_a_disruption_leaves_a_pod_of_each_group_and_redis(self) -> None:
         """Kubernetes counts pods of a custom resource by minAvailable as a number, and by nothing else."""
         manifests = cluster("production")
         labels = {name: template["metadata"]["labels"] for name, template in pods(manifests)}
@@ -181,7 +205,7 @@ class TestServing:
             assert budget["spec"]["minAvailable"] == 1
             wanted = budget["spec"]["selector"]["matchLabels"]
             kept += [name for name, has in labels.items() if wanted.items() <= has.items()]
-        assert sorted(kept) == sorted(GROUPS["production"])
+        assert sorted(kept) == sorted({*GROUPS["production"], "easel-redis"})
 
     def test_the_head_may_be_lost(self) -> None:
         manifests = cluster("production")
@@ -198,6 +222,11 @@ class TestServing:
         scraped = {each["port"] for each in monitor["podMetricsEndpoints"]}
         ports = containers(manifests)["head"]["ports"]
         assert {port["name"]: port["containerPort"] for port in ports if port["name"] in scraped}.keys() == scraped
+
+    def test_prometheus_operator_finds_all_by_one_label(self) -> None:
+        manifests = cluster("production")
+        found = [*of_kind(manifests, "PodMonitor"), *of_kind(manifests, "PrometheusRule")]
+        assert [each["metadata"]["labels"] for each in found] == [{"release": "prometheus"}] * 2
 
 
 class TestSecrets:

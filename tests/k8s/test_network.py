@@ -33,7 +33,7 @@ def test_nobody_reaches_ray_but_its_own_nodes_and_the_operator(overlay: str, man
         for source, target, port in arrivals(manifests)
         if target in nodes and source not in nodes
     }
-    allowed = {("operator", "head", 8265), ("operator", "head", 8000)}
+    allowed = {("operator", "head", 8265)}
     if overlay == "production":
         allowed |= {("controller", node, 8000) for node in nodes - {"head"}}
         allowed |= {("prometheus", node, port) for node in nodes for port in METRICS}

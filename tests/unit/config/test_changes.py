@@ -5,15 +5,25 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
 from ray import serve
+from ray.serve._private.controller import ServeController
 from ray.serve._private.deploy_utils import get_app_code_version
 from ray.serve._private.version import DeploymentVersion
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
-from config.changes import OF_A_DEPLOYMENT, OF_AN_APPLICATION, OF_THE_FILE, Effect, Rules, changes
+from config.changes import (
+    OF_A_DEPLOYMENT,
+    OF_AN_APPLICATION,
+    OF_THE_FILE,
+    OF_WHAT_THE_FILE_LACKS,
+    Effect,
+    Rules,
+    changes,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -156,6 +166,34 @@ def test_equal_replicas_restart_too_where_the_args_are_written_otherwise() -> No
         ]
 
 
+@pytest.mark.parametrize("key", ["num_replicas", "user_config", "autoscaling_config", "deployment_actors"])
+def test_null_is_as_what_is_not_written(key: str) -> None:
+    before, after = deployed(), deployed(**{key: None})
+    assert effect_of_serve(before, after) == Effect.IN_PLACE
+    made = [version(each).deployment_config for each in (before, after)]
+    assert made[0].model_dump(exclude={"user_configured_option_names"}) == made[1].model_dump(
+        exclude={"user_configured_option_names"}
+    )
+    assert lines(before, after) == lines(after, before) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("logging_config", {"log_level": "DEBUG"}), ("tracing_config", {"sampling_ratio": 0.5})]
+)
+def test_what_the_file_no_longer_has(key: str, value: dict[str, Any]) -> None:
+    without: dict[str, Any] = {"applications": []}
+    assert list(changes(without, without | {key: value})) == [f"{key}: {OF_THE_FILE[key].value}"]
+    assert list(changes(without | {key: value}, without)) == [f"{key}: {OF_WHAT_THE_FILE_LACKS[key].value}"]
+
+
+def test_serve_keeps_the_tracing_that_a_file_no_longer_has() -> None:
+    controller = MagicMock(_shutting_down=False, _target_capacity=None, _target_capacity_direction=None)
+    controller._read_config_checkpoint.return_value = (0.0, None, None)
+    for config in ({"tracing_config": {"sampling_ratio": 0.5}}, {}):
+        ServeController.apply_config(controller, ServeDeploySchema.model_validate({"applications": []} | config))
+        assert controller.global_tracing_config.sampling_ratio == 0.5
+
+
 def test_nothing_changes(old: dict[str, Any], new: dict[str, Any]) -> None:
     new["applications"].reverse()
     new["proxy_location"], new["http_options"]["request_timeout_s"] = "HeadOnly", None  # as it is by default
@@ -197,5 +235,10 @@ def test_the_table_of_the_documentation_is_this_one() -> None:
     section = (ROOT / "docs" / "operating.md").read_text().split("\n## Updating in place\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
     told = {(of, key.strip(" `")): effect for of, keys, effect in rows[2:] for key in keys.split(",")}
-    levels = {"the file": OF_THE_FILE, "an application": OF_AN_APPLICATION, "a deployment": OF_A_DEPLOYMENT}
+    levels = {
+        "the file": OF_THE_FILE,
+        "the file, taken out": OF_WHAT_THE_FILE_LACKS,
+        "an application": OF_AN_APPLICATION,
+        "a deployment": OF_A_DEPLOYMENT,
+    }
     assert told == {(of, key): effect.value for of, rules in levels.items() for key, effect in rules.items()}

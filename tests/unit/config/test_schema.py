@@ -29,7 +29,7 @@ from config.schema import (
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHA256 = COMMIT + "89abcdef0123456789abcdef"
 MODELS = [model for _, model in inspect.getmembers(schema, inspect.isclass) if issubclass(model, BaseModel)]
-OURS = [model for model in MODELS if model.__module__ == schema.__name__]
+OURS = [model for model in MODELS if model.__module__.startswith(schema.__name__)]
 
 
 def presets(**changed: Any) -> dict[str, Any]:

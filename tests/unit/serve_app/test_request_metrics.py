@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from deployments.errors import GenerationFailed, Overloaded
+from deployments.errors import GenerationFailed, ModelUnavailable, Overloaded
 from deployments.metrics import OF_INGRESS
 from serve_app import request_metrics
 from serve_app.middleware import LOGGED_ROUTES
 from serve_app.request_log import RequestRecord
 from serve_app.request_metrics import DIALECTS, RequestMetrics
 from tests.canaries import CANARIES, leaks
+from tests.unit.serve_app.samples import data_url, photo
 from tests.unit.serve_app.test_request_log import BODIES, URL
 from tests.unit.told import Told
 
@@ -74,6 +75,19 @@ async def test_what_is_not_answered_has_its_outcome_and_code(
     ((_, labels),) = told.values[REQUESTS]
     assert labels == {"model": "small", "dialect": "block-entropy", "outcome": outcome, "code": code}
     assert not told.values["easel_request_queue_seconds"]
+
+
+@pytest.mark.parametrize("code", ["no_pose_detector", "model_loading"])
+async def test_where_poses_cannot_be_found_there_is_no_model_yet(
+    code: str, client: httpx.AsyncClient, backend: FakeBackend, told: Told
+) -> None:
+    """As the alert EaselFindsNoPoses has it."""
+    backend.pose_failure = ModelUnavailable("none", code=code)
+    url = "/v1/images/edits"
+    body = {"prompt": "otter", "user": "cn", "image": data_url(photo())}
+    assert (await client.post(url, json=body)).status_code == 503
+    ((_, labels),) = told.values[REQUESTS]
+    assert labels == {"model": "none", "dialect": "block-entropy", "outcome": "refused", "code": code}
 
 
 async def test_nothing_that_a_caller_wrote_is_a_label(client: httpx.AsyncClient, told: Told) -> None:
