@@ -186,9 +186,9 @@ def test_what_was_chosen_is_there_at_the_next_visit(page: Page) -> None:
     page.fill("#prompt", "an otter")
     page.check("input[name=quality][value=low]")
     page.get_by_role("button", name=re.compile("^Theme")).click()
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
     page.reload()
     page.wait_for_selector("#model")
     assert page.input_value("#prompt") == "an otter"
     assert page.is_checked("input[name=quality][value=low]")
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
