@@ -5,6 +5,8 @@
 CONFIG ?= config/local.yaml
 BENCHMARKS ?= scheduling batching png overhead serving footprint
 BIN := .venv/bin
+# The tests that need no running service, two at a time, each with a thread of torch.
+ALONE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit tests/k8s tests/elements --numprocesses 2 --dist worksteal
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -13,11 +15,12 @@ serve: install ## install what is missing, then serve on port 8000 (CONFIG=confi
 	@$(BIN)/python -m serve_app $(CONFIG)
 
 test: install-dev install-clients lint ## lint, then the tests; those of several nodes are in test-cluster
-	$(BIN)/python -m pytest
+	$(ALONE)
+	$(BIN)/python -m pytest tests/serve tests/clients tests/browser
 	$(BIN)/python -m pytest tests/reliability
 
 test-fast: install-dev ## the tests that need no running service
-	$(BIN)/python -m pytest tests/unit
+	$(ALONE)
 
 test-reliability: install-dev ## faults and overload, each until the number means something: a quarter of an hour
 	$(BIN)/python -m pytest tests/reliability --long

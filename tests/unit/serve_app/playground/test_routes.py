@@ -85,7 +85,7 @@ async def test_below_a_path(app: FastAPI) -> None:
 async def test_the_files_are_read_alone(path: str, client: httpx.AsyncClient, refused: Refused) -> None:
     response = await client.post(path)
     refused(response, 405, code="method_not_allowed")
-    assert response.headers["allow"] == "GET, HEAD"
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_the_page_is_no_part_of_the_documented_api(app: FastAPI) -> None:

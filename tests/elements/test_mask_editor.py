@@ -15,7 +15,7 @@ from PIL import Image
 
 from deployments.imaging.decode import decode
 from deployments.imaging.masks import mask_of
-from tests.browser.elements import file_of, noise, page_of, served, started, to_base64, violations
+from tests.elements.pages import file_of, noise, page_of, served, started, to_base64, violations
 
 WIDTH, HEIGHT = 320, 200
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}

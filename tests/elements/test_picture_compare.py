@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.elements import file_of, page_of, served, started, to_base64, violations
+from tests.elements.pages import file_of, page_of, served, started, to_base64, violations
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 SHOW = """async ([before, after, options]) => {
