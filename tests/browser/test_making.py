@@ -99,7 +99,7 @@ def test_all_that_is_chosen_is_sent(page: Page) -> None:
     assert wanted.items() <= body.items()
     assert (body["negative_prompt"], body["output_format"], body["output_compression"]) == ("blurry", "webp", 90)
     page.wait_for_selector(".run [aria-label='Show large: an otter, picture 2'] img")
-    page.locator(".thumbnail").first.click()
+    page.click(".run [aria-label='Show large: an otter, picture 1']")  # in the gallery the last to be done is the first
     facts = page.locator(".facts").inner_text()
     assert "296 × 224" in facts
     assert re.search(r"Seed\s+7\b", facts)
