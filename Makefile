@@ -1,6 +1,6 @@
 # The commands of the project. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability test-cluster fuzz lint format lock audit manifests clean bench
+.PHONY: help install install-dev install-clients install-peers serve test test-fast test-reliability test-cluster test-browser fuzz lint format lock audit manifests clean bench
 
 CONFIG ?= config/local.yaml
 BENCHMARKS ?= scheduling batching png overhead serving footprint
@@ -27,6 +27,9 @@ test-reliability: install-dev ## faults and overload, each until the number mean
 
 test-cluster: install-dev ## a cluster of three nodes, of which one dies
 	$(BIN)/python -m pytest tests/cluster
+
+test-browser: install-dev install-clients ## the page in Chromium, also as on a phone
+	$(BIN)/python -m pytest tests/elements tests/browser --long
 
 fuzz: install-dev ## the tests of parsers and of the OpenAPI document with four times the cases
 	$(BIN)/python -m pytest tests/unit --long

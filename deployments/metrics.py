@@ -41,7 +41,7 @@ REQUESTS = Metric(
     "easel_requests_total",
     "counter",
     ("model", "dialect", "outcome", "code"),
-    "requests for pictures, for poses or by links that have ended, as the log's `ended` has them; `code` is the error's",
+    "requests for pictures, for poses or by links that have ended, as the log's `ended` has them; `code`: the error's",
 )
 REQUEST_SECONDS = Metric(
     "easel_request_seconds",

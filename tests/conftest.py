@@ -38,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("easel")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if (mark := item.get_closest_marker("long")) and not config.getoption("long"):
+            item.add_marker(pytest.mark.skip(reason=f"with --long: {mark.args[0]}"))
+
+
 @pytest.fixture(scope="session")
 def long(pytestconfig: pytest.Config) -> bool:
     """Whether more than the usual is to be tried: `--long`."""

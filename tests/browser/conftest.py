@@ -96,7 +96,7 @@ def open_page(browser: Browser, service: LiveService) -> Iterator[Open]:
     assert [each for watch in watches for each in watch.wrong] == []
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.long("a desktop is enough for most runs"))])
 def page(request: pytest.FixtureRequest, open_page: Open) -> Page:
     """On a desktop and on a phone."""
     opened = open_page(request.param)

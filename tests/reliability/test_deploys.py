@@ -34,7 +34,9 @@ async def test_a_broken_version_leaves_the_old_one_in_service(
     ledger.assert_nothing_lost()
 
 
-@pytest.mark.parametrize("name", ["ingress", "sdxl"])
+@pytest.mark.parametrize(
+    "name", ["ingress", pytest.param("sdxl", marks=pytest.mark.long("the other one is enough for most runs"))]
+)
 async def test_a_rolling_update_is_noticed_by_nobody(
     service: FakeService, config: dict[str, Any], ledger: Ledger, name: str, repeats: Callable[[int], int]
 ) -> None:

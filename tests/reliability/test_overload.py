@@ -64,7 +64,9 @@ async def peak(ledger: Ledger, seconds: float) -> float:
     return made / (time.monotonic() - began)
 
 
-@pytest.mark.parametrize("times", [2, 10])
+@pytest.mark.parametrize(
+    "times", [pytest.param(2, marks=pytest.mark.long("the other one is enough for most runs")), 10]
+)
 async def test_what_is_accepted_is_answered_in_time_and_the_rest_refused_at_once(
     narrow: FakeService, ledger: Ledger, times: int, long: bool, record_property: Any
 ) -> None:

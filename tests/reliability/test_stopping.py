@@ -25,7 +25,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
         yield service
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long("the other one is enough for most runs"))],
+)
 async def test_what_is_in_flight_is_answered(service: FakeService, ledger: Ledger, number: signal.Signals) -> None:
     asked = asyncio.create_task(ledger.ask_many(20, "!slow=1"))  # 8 s a picture, of which 16 run at a time
     await asyncio.sleep(1)

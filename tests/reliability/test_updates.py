@@ -121,17 +121,26 @@ REPLACES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("name", REPLACES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "args",
+        *(
+            pytest.param(name, marks=pytest.mark.long("one of them is enough for most runs"))
+            for name in REPLACES
+            if name != "args"
+        ),
+    ],
+)
 async def test_the_replicas_of_one_application_restart(
-    service: FakeService, config: dict[str, Any], ledger: Ledger, name: str, long: bool
+    service: FakeService, config: dict[str, Any], ledger: Ledger, name: str
 ) -> None:
-    if not long and name != "args":
-        pytest.skip("one of them is enough for most runs: all with --long")
     REPLACES[name](config)
     (line,) = await deploy(service, ledger, service.config, config)
     assert "replaces" in line
 
 
+@pytest.mark.long("the autoscaler's decisions are tested elsewhere")
 async def test_autoscaling_comes_with_new_replicas_and_changes_in_place(
     service: FakeService, config: dict[str, Any], ledger: Ledger
 ) -> None:

@@ -114,9 +114,8 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
-def test_what_was_fetched_is_enough_and_little_more(hub: Hub, config: Path, tmp_path: Path, long: bool) -> None:
-    if not long:
-        pytest.skip("loads models four times in processes of their own, a minute: run with --long")
+@pytest.mark.long("loads models four times in processes of their own, a minute")
+def test_what_was_fetched_is_enough_and_little_more(hub: Hub, config: Path, tmp_path: Path) -> None:
     shutil.copytree(small_model("sdxl"), hub.folder / "easel" / "sdxl")
     shutil.copytree(small_model("sdxl") / "vae", hub.folder / "easel" / "vae")
     shutil.copytree(small_model("sdxl-pose"), hub.folder / "easel" / "controlnet")
