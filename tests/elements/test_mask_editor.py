@@ -15,7 +15,7 @@ from PIL import Image
 
 from deployments.imaging.decode import decode
 from deployments.imaging.masks import mask_of
-from tests.elements.pages import file_of, noise, page_of, served, started, to_base64, violations
+from tests.elements.pages import file_of, noise, page_of, served, to_base64, violations
 
 WIDTH, HEIGHT = 320, 200
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
@@ -142,14 +142,8 @@ Opened = Callable[..., Editor]
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with started() as browser:
-        yield browser
+    with served("mask-editor") as server:
+        yield server.address
 
 
 @pytest.fixture

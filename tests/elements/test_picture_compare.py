@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.elements.pages import file_of, page_of, served, started, to_base64, violations
+from tests.elements.pages import file_of, page_of, served, to_base64, violations
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 SHOW = """async ([before, after, options]) => {
@@ -22,14 +22,8 @@ SHOW = """async ([before, after, options]) => {
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with served() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with started() as browser:
-        yield browser
+    with served("picture-compare") as server:
+        yield server.address
 
 
 @pytest.fixture

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import io
-import json
-import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-ELEMENTS = Path(__file__).parents[2] / "serve_app" / "playground" / "static" / "elements"
-CHROMIUM = shutil.which("chromium")
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Pose</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="pose_editor.css">
-<link rel="stylesheet" href="page.css">
-<script type="module" src="pose_editor.js"></script>
-<main><h1>Pose</h1><pose-editor></pose-editor></main>
-"""
-STYLE = ":root { color-scheme: light dark } body { background: Canvas; font-family: sans-serif; margin: 8px }"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+from tests.elements.pages import Served, page_of, served, violations
+
 DESKTOP = {"viewport": {"width": 1000, "height": 900}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 NOSE, NECK, LEFT_SHOULDER, LEFT_ELBOW, LEFT_WRIST = 0, 1, 5, 6, 7
 PHOTO_SIZE = (320, 160)
-
-pytest.importorskip("playwright", reason="Playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
 
 def found(*, hands: bool = False) -> dict[str, Any]:
@@ -53,66 +28,11 @@ def found(*, hands: bool = False) -> dict[str, Any]:
     return {"people": [person], "canvas_width": PHOTO_SIZE[0], "canvas_height": PHOTO_SIZE[1]}
 
 
-class Service(http.server.ThreadingHTTPServer):
-    """The page, and what `v1/poses` answers."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), functools.partial(_Handler, directory=str(ELEMENTS)))
-        self.status = 200
-        self.answer: Any = {"created": 1, "keypoints": found(), "b64_json": ""}
-        self.asked: list[tuple[str, dict[str, str], bytes]] = []
-
-    def refuse(self, status: int, code: str, message: str) -> None:
-        self.status, self.answer = status, {"error": {"message": message, "type": "", "param": None, "code": code}}
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    server: Service
-
-    def do_GET(self) -> None:
-        own = {"/": ("text/html", PAGE), "/page.css": ("text/css", STYLE)}
-        if self.path in own:
-            self._say(200, own[self.path][0], own[self.path][1].encode())
-        else:
-            super().do_GET()
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.asked.append((self.path, dict(self.headers), body))
-        self._say(self.server.status, "application/json", json.dumps(self.server.answer).encode())
-
-    def _say(self, status: int, kind: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def end_headers(self) -> None:
-        self.send_header("Content-Security-Policy", POLICY)
-        super().end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def service() -> Iterator[Served]:
+    with served("pose-editor") as server:
+        server.answer = {"created": 1, "keypoints": found(), "b64_json": ""}
+        yield server
 
 
 class Editor:
@@ -189,26 +109,18 @@ class Editor:
 
 
 @contextmanager
-def opened(browser: Any, service: Service, **options: Any) -> Iterator[Editor]:
-    """Whatever the page's scripts raise, or the browser refuses them, fails the test."""
-    context = browser.new_context(**(options or DESKTOP))
-    page = context.new_page()
-    mistakes: list[str] = []
-    page.on("pageerror", lambda error: mistakes.append(str(error)))
-    page.on("console", lambda message: mistakes.append(message.text) if message.type in ("error", "warning") else None)
-    page.goto(f"http://127.0.0.1:{service.server_port}/")
-    page.evaluate("customElements.whenDefined('pose-editor').then(() => null)")
-    page.evaluate(
-        "window.changes = 0; document.querySelector('pose-editor').addEventListener('change', () => changes++)"
-    )
-    yield Editor(page)
-    context.close()
-    assert [mistake for mistake in mistakes if "status of 4" not in mistake] == []  # as the browser tells of an answer
+def opened(chromium: Any, service: Served, **options: Any) -> Iterator[Editor]:
+    with page_of(chromium, service.address, expected="status of 4", **(options or DESKTOP)) as page:
+        page.evaluate("customElements.whenDefined('pose-editor').then(() => null)")
+        page.evaluate(
+            "window.changes = 0; document.querySelector('pose-editor').addEventListener('change', () => changes++)"
+        )
+        yield Editor(page)
 
 
 @pytest.fixture
-def editor(browser: Any, service: Service) -> Iterator[Editor]:
-    with opened(browser, service) as editor:
+def editor(chromium: Any, service: Served) -> Iterator[Editor]:
+    with opened(chromium, service) as editor:
         editor.resize(512, 512)
         yield editor
 
@@ -257,7 +169,7 @@ class TestPose:
 
 
 class TestFind:
-    def test_asks_for_what_the_photo_shows(self, editor: Editor, service: Service) -> None:
+    def test_asks_for_what_the_photo_shows(self, editor: Editor, service: Served) -> None:
         assert editor.find({"Authorization": "Bearer sk-1"}) is None
         ((path, headers, body),) = service.asked
         assert (path, headers["Authorization"]) == ("/v1/poses", "Bearer sk-1")
@@ -290,7 +202,7 @@ class TestFind:
         ],
     )
     def test_says_what_went_wrong_and_keeps_what_was_there(
-        self, status: int, code: str, message: str, says: str, standing: Editor, service: Service
+        self, status: int, code: str, message: str, says: str, standing: Editor, service: Served
     ) -> None:
         before = standing.pose
         service.refuse(status, code, message)
@@ -300,8 +212,8 @@ class TestFind:
         assert standing.status.lower() == thrown.lower()
         assert (standing.pose, standing.changes) == (before, 1)
 
-    def test_that_nobody_answers_is_said(self, browser: Any, service: Service) -> None:
-        with opened(browser, service) as editor:
+    def test_that_nobody_answers_is_said(self, chromium: Any, service: Served) -> None:
+        with opened(chromium, service) as editor:
             editor.page.route("**/v1/poses", lambda route: route.fulfill(status=400, body="<html>"))
             assert "(400)" in (editor.find() or "")
 
@@ -392,9 +304,9 @@ class TestTouch:
             send("touchMove", (start[0] + by[0] * step / 8, start[1] + by[1] * step / 8))
         send("touchEnd")
 
-    def test_drags_a_joint_and_elsewhere_scrolls_the_page(self, browser: Any, service: Service) -> None:
+    def test_drags_a_joint_and_elsewhere_scrolls_the_page(self, chromium: Any, service: Served) -> None:
         phone = {**PHONE, "viewport": {"width": 360, "height": 560}}
-        with opened(browser, service, **phone) as editor:
+        with opened(chromium, service, **phone) as editor:
             editor.resize(512, 512)
             editor.do("(editor) => editor.standing()")
             before = editor.joint(LEFT_WRIST)
@@ -513,7 +425,7 @@ class TestTools:
         editor.click("Reset")
         assert editor.pose == before
 
-    def test_leave_hands_out(self, editor: Editor, service: Service) -> None:
+    def test_leave_hands_out(self, editor: Editor, service: Served) -> None:
         editor.find()
         assert not editor.page.get_by_role("button", name="Hands").is_visible()
         service.answer["keypoints"] = found(hands=True)
@@ -531,14 +443,12 @@ class TestTools:
 @pytest.mark.parametrize(
     "options", [DESKTOP, PHONE, {**DESKTOP, "color_scheme": "dark"}], ids=["light", "phone", "dark"]
 )
-def test_everybody_can_use_it(options: dict[str, Any], browser: Any, service: Service) -> None:
+def test_everybody_can_use_it(options: dict[str, Any], chromium: Any, service: Served) -> None:
     """As far as axe can tell; and nothing is wider than the page."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     service.answer["keypoints"] = found(hands=True)
-    with opened(browser, service, **options) as editor:
+    with opened(chromium, service, **options) as editor:
         editor.resize(512, 768)
         for prepare in (lambda: None, editor.find, lambda: editor.click("Add person")):
             prepare()
             assert editor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-            violations = axe.Axe().run(editor.page).response["violations"]
-            assert [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in violations] == []
+            assert violations(editor.page, "pose-editor") == []
