@@ -28,7 +28,7 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from deployments.models.small_tokenizers import clip_tokenizer, t5_tokenizer
+from training.tokenizers import clip_tokenizer, t5_tokenizer
 
 DTYPE = torch.bfloat16
 

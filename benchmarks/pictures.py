@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers import ControlNetModel
 from PIL import Image
 from torch import nn
 
 from deployments.engine.engine import DiffusionEngine, EngineLimits
 from deployments.engine.memory import memory_of
 from deployments.engine.workload import Workload
-from deployments.models import small_pipelines
 from deployments.models.flux import Flux, FluxSchnell
 from deployments.models.flux_fill import FluxFill
 from deployments.models.protocol import DiffusionModel, GenerationInputs
 from deployments.models.sdxl import StableDiffusionXL
 from deployments.models.sdxl_pose import StableDiffusionXLPose
+from deployments.models.small import small_model
 
 MODELS: dict[str, type[DiffusionModel]] = {
     "sdxl": StableDiffusionXL,
@@ -36,10 +37,12 @@ Painter = Callable[[Sequence[GenerationInputs]], None]
 def small(family: str, device: torch.device) -> Any:
     """The small pipeline of that family, as `full_size.build` makes the full one."""
     is_pose = family == "sdxl-pose"
-    pipeline: Any = small_pipelines.build("sdxl" if is_pose else family)
+    parts: dict[str, Any] = {}
     if is_pose:
-        parts = pipeline.components | {"controlnet": small_pipelines.build("sdxl-pose"), "add_watermarker": False}
-        pipeline = MODELS[family].pipeline_class(**parts)
+        parts["controlnet"] = ControlNetModel.from_pretrained(small_model(family), dtype=torch.float32)
+    pipeline: Any = MODELS[family].pipeline_class.from_pretrained(
+        small_model("sdxl" if is_pose else family), dtype=torch.float32, **parts
+    )
     pipeline.vae.register_to_config(force_upcast=False)
     pipeline.set_progress_bar_config(disable=True)
     for component in pipeline.components.values():

@@ -41,13 +41,6 @@ class ServeFile:
     needs_key: bool  # of whoever asks for a picture
 
     @property
-    def small_models(self) -> tuple[str, ...]:
-        """Those it names as `small:<name>`."""
-        parts = [part for model in self.models for part in (model.weights, model.vae, model.controlnet)]
-        sources = dict.fromkeys(weights.source for weights in parts if weights)
-        return tuple(name.removeprefix("small:") for name in sources if name.startswith("small:"))
-
-    @property
     def uses_mediapipe(self) -> bool:
         """For poses."""
         return any(pose.detector == "mediapipe" for pose in self.poses)

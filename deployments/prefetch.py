@@ -3,7 +3,7 @@
     python -m deployments.prefetch [CONFIG]
 
 Repositories of the hub go to its cache in `HF_HOME`, at the commits that the file names, without the files that loading
-does not read; small models and mediapipe's networks to `EASEL_CACHE`. What is there already is not fetched again, so
+does not read; mediapipe's networks to `EASEL_CACHE`. What is there already is not fetched again, so
 that after a failure the command may simply be run anew.
 """
 
@@ -22,7 +22,6 @@ from pydantic import ValidationError
 from config.files import ServeFile, read_serve_file
 from config.mistakes import ConfigError
 from deployments.models.registry import FAMILIES
-from deployments.models.small import small_model
 from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.landmarker import landmarker_model
 from deployments.pose.weights import WEIGHTS_FILES, weights_file
@@ -53,8 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def prefetch(file: ServeFile) -> None:
     """Says what it fetches. Raises OSError, ValueError or DetectorUnavailable where something cannot be had."""
-    for name in file.small_models:
-        print(f"small:{name}: {small_model(name)}", flush=True)
     for model in file.models:
         _prefetch_model(model)
     for pose in file.poses:

@@ -1,8 +1,7 @@
 """Runs Easel on this machine: `python -m serve_app [CONFIG]`, which is what `make serve` does.
 
-Checks the config file, builds the small models that it names, runs Ray Serve with it, and tells how far each model is
-until the service is ready. Ctrl-C stops it, once what is in flight is answered. On a cluster, `serve deploy CONFIG`
-takes the same file.
+Checks the config file, runs Ray Serve with it, and tells how far each model is until the service is ready. Ctrl-C stops
+it, once what is in flight is answered. On a cluster, `serve deploy CONFIG` takes the same file.
 """
 
 from __future__ import annotations
@@ -44,11 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f"{file.host} port {file.port}"
         print(f"{options.config}: http_options: cannot listen on {place}; is it taken?", file=sys.stderr)
         return 2
-    if names := file.small_models:
-        from deployments.models.small import main as build_small_models
-
-        print(f"Small models: {', '.join(names)}", flush=True)
-        build_small_models(names)
     if file.uses_mediapipe:
         from deployments.pose.detector import DetectorUnavailable
         from deployments.pose.landmarker import landmarker_model

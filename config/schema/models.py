@@ -22,7 +22,7 @@ class Weights(Strict):
     source: str = Field(
         min_length=1,
         description="A hub repository (`owner/name`), a local folder of the same layout, or `small:<family>`: the "
-        "few-megabyte model that Easel makes itself.",
+        "few-megabyte model that comes with Easel.",
     )
     revision: str | None = Field(
         default=None, pattern="^[0-9a-f]{40}$", description="The hub's commit; required for a repository."

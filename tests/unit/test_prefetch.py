@@ -143,11 +143,9 @@ def test_what_was_fetched_is_enough_and_little_more(hub: Hub, config: Path, tmp_
 
 
 def test_what_is_made_here_is_made(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(prefetch, "small_model", lambda name: Path("small", name))
     monkeypatch.setattr(prefetch, "landmarker_model", lambda: Path("landmarker"))
     assert prefetch.main([str(ROOT / "config" / "local.yaml")]) == 0
-    small = [f"small:{name}: small/{name}" for name in ("sdxl", "sdxl-pose", "flux-schnell", "flux-fill")]
-    assert capsys.readouterr().out.splitlines() == [*small, "mediapipe: landmarker"]
+    assert capsys.readouterr().out.splitlines() == ["mediapipe: landmarker"]
 
 
 def test_a_wrong_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,8 @@ def test_easel_is_configured_as_its_operators_would(tmp_path: Path) -> None:
     config = easel_config(8123, str(tmp_path / "pictures"))
     (tmp_path / "easel.yaml").write_text(yaml.safe_dump(config))
     file = read_serve_file(tmp_path / "easel.yaml")
-    assert (file.host, file.port, file.small_models) == ("127.0.0.1", 8123, ("sdxl",))
+    assert (file.host, file.port) == ("127.0.0.1", 8123)
+    assert [model.weights.source for model in file.models] == ["small:sdxl"]
     deployments = [deployment for application in config["applications"] for deployment in application["deployments"]]
     assert [deployment["num_replicas"] for deployment in deployments] == [1, 1]
     assert config["applications"][1]["args"]["torch_threads"] == 1

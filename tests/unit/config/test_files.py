@@ -92,8 +92,6 @@ class TestShippedFile:
     def test_passes_our_check(self, path: Path) -> None:
         file = read_serve_file(path)
         assert file.port == 8000
-        small = ("sdxl", "sdxl-pose", "flux-schnell", "flux-fill")
-        assert file.small_models == (small if path.name == "local.yaml" else ())
         assert file.uses_mediapipe == (path.name == "local.yaml")
 
     def test_logs_each_request_once_and_for_machines_in_production(self, path: Path) -> None:
@@ -346,16 +344,6 @@ def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
         read_serve_file(tmp_path)
 
 
-def test_small_models_are_found_wherever_they_are_named(
-    content: dict[str, Any], read: Callable[[object], ServeFile]
-) -> None:
-    arguments(content)["vae"] = {"source": "small:vae"}
-    another = copy.deepcopy(content["applications"][1])
-    another["args"] = {"family": "sdxl", "weights": {"source": "/models/sdxl"}}
-    content["applications"].append(another)
-    assert read(content).small_models == ("sdxl", "vae")
-
-
 def test_host_and_port_are_those_of_serve_where_the_file_has_none(
     content: dict[str, Any], read: Callable[[object], ServeFile]
 ) -> None:
@@ -374,10 +362,6 @@ def test_host_and_port_are_those_of_serve_where_the_file_has_none(
 )
 def test_the_url_is_one_that_a_browser_here_can_open(host: str, url: str) -> None:
     assert ServeFile(host=host, port=81, models=(), poses=(), needs_key=False).url == url
-
-
-def test_a_small_controlnet_is_found_too(content: dict[str, Any], read: Callable[[object], ServeFile]) -> None:
-    assert read(with_poses(content)).small_models == ("sdxl", "sdxl-pose")
 
 
 def with_poses(content: dict[str, Any]) -> dict[str, Any]:

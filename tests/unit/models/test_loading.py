@@ -25,13 +25,11 @@ PINNED, OTHER, ABSENT = "a" * 40, "b" * 40, "c" * 40
 
 
 @pytest.fixture(scope="module", autouse=True)
-def sdxl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of the small SDXL, in a cache of these tests. One thread, for more wait for each other when busy."""
+def sdxl() -> Iterator[Path]:
+    """The folder of the small SDXL. One thread, for more wait for each other when busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EASEL_CACHE", str(tmp_path_factory.mktemp("easel")))
-        yield small_model("sdxl")
+    yield small_model("sdxl")
     torch.set_num_threads(threads)
 
 

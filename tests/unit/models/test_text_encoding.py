@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from compel import ReturnedEmbeddingsType
 from compel.embeddings_provider import EmbeddingsProvider
+from diffusers import DiffusionPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -16,14 +18,18 @@ from deployments.engine.coroutine import Coroutine
 from deployments.engine.shared_module import share
 from deployments.models.merging import TEXT_ENCODER_METHODS
 from deployments.models.prompt import parse
-from deployments.models.small_pipelines import build
+from deployments.models.small import small_model
 from deployments.models.text_encoding import TextEncoder, Tokens
 
 WEIGHTS = [0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.2, 1.6, 2.0]
 
 
+def load(name: str) -> Any:
+    return DiffusionPipeline.from_pretrained(small_model(name), dtype=torch.float32)
+
+
 def of_pipelines() -> dict[str, TextEncoder]:
-    sdxl, flux = build("sdxl"), build("flux-schnell")
+    sdxl, flux = load("sdxl"), load("flux-schnell")
     return {
         "clip": TextEncoder(sdxl.tokenizer, sdxl.text_encoder.eval(), 77, penultimate=True),
         "clip 2": TextEncoder(sdxl.tokenizer_2, sdxl.text_encoder_2.eval(), 77, penultimate=True),
@@ -201,7 +207,7 @@ def test_a_hostile_prompt_takes_few_rows() -> None:
 
 
 def test_the_dtype_is_the_encoders() -> None:
-    sdxl = build("sdxl").to(torch.bfloat16)
+    sdxl = load("sdxl").to(torch.bfloat16)
     encoder = TextEncoder(sdxl.tokenizer_2, sdxl.text_encoder_2.eval(), 77, penultimate=True)
     for prompt in ("a cat", "a (cat)0.5 (dog)1.5"):
         with torch.no_grad():

@@ -15,20 +15,21 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, T5Tokenizer
 
 WORDS = """
-    a an the of on in at to and or with without by from for under over behind beside between above below near into its
-    left right top bottom middle center corner background foreground front side
+    a an the of on in at to and or with without by from for under over behind before beside between above below near
+    next into its
+    left right top bottom middle center centre side corner background foreground front
     red green blue yellow purple orange white black pink cyan gray brown gold silver
-    circle square triangle star ring diamond cross heart hexagon ball cube line stripe dot shape
-    big small tiny huge large tall short wide narrow round old young new bright dark light soft warm cold
+    circle square triangle star ring diamond cross heart hexagon ball cube line stripe dot shape shapes figure
+    big small little tiny huge large tall short wide narrow round old young new bright dark light soft warm cold
     one two three four five many single empty full
     cat dog horse bird fish rabbit fox bear lion owl man woman person child girl boy face portrait hand hair eyes
     tree forest flower grass leaf river lake sea ocean beach mountain hill valley desert island sky cloud sun moon rain
     snow sunset sunrise night day morning winter summer spring autumn city street house castle tower bridge road
     room window door table chair lamp book cup car train boat ship plane bicycle robot astronaut dragon knight
-    playing sitting standing running walking flying sleeping wearing holding looking riding jumping
+    playing sitting standing running walking flying sleeping wearing dressed holding looking riding jumping
     photo photograph picture image painting drawing sketch illustration watercolor oil render poster logo
     photorealistic realistic cinematic detailed highly masterpiece quality best high low studio lighting sharp focus
-    style minimal flat vintage modern fantasy anime cartoon abstract colorful
+    style minimal flat simple vintage modern fantasy anime cartoon abstract colorful
     blurry deformed ugly bad worst watermark text signature noisy grainy cropped
 """.split()
 
