@@ -79,7 +79,7 @@ async function editOf(chosen, model) {
   });
   if (!mask && needsMask(model))
     throw wrong("mask", "Paint over what shall change: this model repaints parts of a picture.");
-  const fields = fieldsOf({ ...chosen, size: "auto" }, model, { width, height });
+  const fields = fieldsOf(chosen, model);
   const files = mask ? { image, mask } : { image };
   return { order: { kind: "edits", fields, files }, shape: { width, height } };
 }
