@@ -32,7 +32,6 @@ class PoseEditor extends HTMLElement {
 
   disconnectedCallback() {
     this.#resizes.disconnect();
-    this.#search?.abort();
   }
 
   get size() {
