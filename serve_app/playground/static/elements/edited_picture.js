@@ -3,10 +3,9 @@
 import { editFiles } from "./edit_files.js";
 import { isSame } from "./frame.js";
 import { History } from "./history.js";
-import { blank } from "./image_file.js";
+import { drawn } from "./image_file.js";
 import { MaskSurface, transparencyOf } from "./mask_surface.js";
 
-const LONGEST = 2048; // pixels of what is shown, and of the mask over it; what is sent is drawn anew
 const DENSITY = 8; // points of a stroke within its radius: more make it no smoother
 
 export class EditedPicture {
@@ -22,18 +21,10 @@ export class EditedPicture {
   constructor(picture, mask = null) {
     this.picture = picture;
     this.#isGiven = mask !== null;
-    const { width, height } = picture;
-    const scale = Math.min(1, LONGEST / Math.max(width, height));
-    const [across, down] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
-    const drawn = ({ image }) => {
-      const surface = blank(across, down);
-      surface.context.drawImage(image, 0, 0, across, down);
-      return surface;
-    };
     const shown = drawn(picture);
     this.shown = shown.canvas;
     this.#base = transparencyOf(mask ? drawn(mask) : shown);
-    this.#surface = new MaskSurface(across, down, { width, height }, this.#base);
+    this.#surface = new MaskSurface(shown.canvas.width, shown.canvas.height, picture, this.#base);
     this.#measure();
   }
 

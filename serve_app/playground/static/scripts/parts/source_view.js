@@ -54,6 +54,9 @@ function PoseSource({ model, size }) {
   useEffect(() => {
     editors.pose.size = { width, height };
   }, [width, height]);
+  useEffect(() => {
+    editors.pose.maxBytes = model.limits.max_image_bytes;
+  }, [model]);
   return html`<section class="source" aria-label="Pose" aria-busy=${isLooking}>
     <div class="pose-holder" hidden=${!isPosed}><${Editor} element=${editors.pose} /></div>
     <${Dropzone} id="pose" isCompact=${isPosed}
