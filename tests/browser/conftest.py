@@ -144,6 +144,15 @@ def photo(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def uneven_photo(photo: Path, tmp_path: Path) -> Path:
+    """The same, 250x187: no model makes such sides by themselves."""
+    path = tmp_path / "uneven.png"
+    with Image.open(photo) as image:
+        image.resize((250, 187)).save(path)
+    return path
+
+
+@pytest.fixture
 def person(tmp_path: Path) -> Path:
     """A photo of somebody."""
     from skimage.data import astronaut

@@ -17,20 +17,23 @@ EDITS = re.compile(".*/openai/v1/images/edits")
 GENERATIONS = re.compile(".*/openai/v1/images/generations")
 
 
-def give(page: Page, event: str, photo: Path) -> None:
-    """Drops or pastes the photo, beside any place for it."""
-    page.evaluate(
-        """([kind, data]) => {
+def give(page: Page, event: str, file: Path, *, kind: str = "image/png", to: str = "body", text: str = "") -> bool:
+    """Drops or pastes a file, beside any place for it; with text, as a word processor does. Whether the browser goes on
+    with it."""
+    goes_on: bool = page.evaluate(
+        """([event, data, type, to, text]) => {
             const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
             const files = new DataTransfer();
-            files.items.add(new File([bytes], "photo.png", {type: "image/png"}));
+            files.items.add(new File([bytes], "photo", {type}));
+            if (text) files.setData("text/plain", text);
             const options = {bubbles: true, cancelable: true};
-            document.body.dispatchEvent(kind === "drop"
+            return document.querySelector(to).dispatchEvent(event === "drop"
                 ? new DragEvent("drop", {...options, dataTransfer: files})
                 : new ClipboardEvent("paste", {...options, clipboardData: files}));
         }""",
-        [event, base64.b64encode(photo.read_bytes()).decode()],
+        [event, base64.b64encode(file.read_bytes()).decode(), kind, to, text],
     )
+    return goes_on
 
 
 def note_forms(page: Page) -> None:
@@ -49,9 +52,9 @@ def note_forms(page: Page) -> None:
     )
 
 
-def test_a_picture_is_varied_and_compared_with_what_it_was(page: Page, photo: Path) -> None:
+def test_a_picture_is_varied_and_compared_with_what_it_was(page: Page, uneven_photo: Path) -> None:
     page.check("input[name=mode][value=edit]")
-    page.set_input_files("#picture", photo)
+    page.set_input_files("#picture", uneven_photo)
     page.wait_for_selector("mask-editor >> visible=true")
     assert page.locator(".shapes").count() == 0
     page.fill("#prompt", "an otter")
@@ -59,10 +62,10 @@ def test_a_picture_is_varied_and_compared_with_what_it_was(page: Page, photo: Pa
     page.press("#prompt", "Enter")
     expect(page.locator(".run picture-compare img").first).to_be_visible()
     form = page.evaluate("window.form")
-    assert (form["size"], form["image"], form["stream"]) == ("256x192", "image/png", "true")
-    assert "mask" not in form
+    assert (form["image"], form["stream"]) == ("image/png", "true")
+    assert form.keys().isdisjoint({"mask", "size"})
     page.locator(".thumbnail").click()
-    assert "256 × 192" in page.locator(".facts").inner_text()
+    assert "250 × 187" in page.locator(".facts").inner_text()
     page.get_by_label("Compare with before").check()
     expect(page.locator(".viewer picture-compare img").first).to_be_visible()
 
@@ -81,10 +84,10 @@ def paint(page: Page) -> None:
 
 
 @pytest.mark.parametrize("model", ["Stable Diffusion XL base 1.0", "FLUX.1 Fill dev"])
-def test_what_is_not_painted_over_stays_as_it_was(model: str, page: Page, photo: Path) -> None:
+def test_what_is_not_painted_over_stays_as_it_was(model: str, page: Page, uneven_photo: Path) -> None:
     page.check("input[name=mode][value=edit]")
     page.select_option("#model", label=model)
-    page.set_input_files("#picture", photo)
+    page.set_input_files("#picture", uneven_photo)
     page.wait_for_selector("mask-editor >> visible=true")
     paint(page)
     note_forms(page)
@@ -93,7 +96,7 @@ def test_what_is_not_painted_over_stays_as_it_was(model: str, page: Page, photo:
     page.wait_for_selector(".thumbnail")
     assert page.evaluate("window.form.mask") == "image/png"
     page.locator(".thumbnail").click()
-    before, after = np.asarray(Image.open(photo).convert("RGB")), np.asarray(shown_picture(page))
+    before, after = np.asarray(Image.open(uneven_photo).convert("RGB")), np.asarray(shown_picture(page))
     changed = (before != after).any(axis=-1)
     assert before.shape == after.shape
     assert changed.any()
@@ -115,6 +118,55 @@ def test_what_was_painted_and_posed_is_there_when_one_comes_back(page: Page, pho
     page.check("input[name=mode][value=edit]")
     expect(page.locator("mask-editor")).to_be_visible()
     assert page.evaluate("document.querySelector('mask-editor').result().then(({mask}) => mask.type)") == "image/png"
+
+
+def test_what_was_painted_and_posed_stays_when_the_window_turns(open_page: Open, photo: Path) -> None:
+    page = open_page()
+    page.check("input[name=mode][value=pose]")
+    page.get_by_role("button", name="Standing figure").click()
+    page.check("input[name=mode][value=edit]")
+    page.set_input_files("#picture", photo)
+    page.wait_for_selector("mask-editor >> visible=true")
+    paint(page)
+    page.set_viewport_size({"width": 800, "height": 1280})
+    expect(page.locator("form mask-editor")).to_be_visible()
+    assert page.evaluate("document.querySelector('mask-editor').result().then(({mask}) => mask.type)") == "image/png"
+    page.check("input[name=mode][value=pose]")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    expect(page.locator("#results pose-editor")).to_be_visible()
+    assert page.evaluate("document.querySelector('pose-editor').pose.people.length") == 1
+
+
+def test_a_picture_is_used_again_with_its_mask(open_page: Open, photo: Path) -> None:
+    page = open_page()
+    page.check("input[name=mode][value=edit]")
+    page.set_input_files("#picture", photo)
+    page.wait_for_selector("mask-editor >> visible=true")
+    paint(page)
+    page.press("#prompt", "Enter")
+    page.wait_for_selector(".thumbnail")
+    page.reload()
+    page.locator(".thumbnail").click()
+    page.locator(".viewer").get_by_role("button", name="Use again").click()
+    page.wait_for_selector("mask-editor >> visible=true")
+    assert page.evaluate("document.querySelector('mask-editor').result().then(({mask}) => mask.type)") == "image/png"
+
+
+def test_a_picture_is_used_again_with_its_pose(open_page: Open) -> None:
+    page = open_page()
+    page.check("input[name=mode][value=pose]")
+    page.get_by_role("button", name="Standing figure").click()
+    with page.expect_request(GENERATIONS) as first:
+        page.press("#prompt", "Enter")
+    page.wait_for_selector(".thumbnail")
+    page.reload()
+    page.locator(".thumbnail").click()
+    page.locator(".viewer").get_by_role("button", name="Use again").click()
+    expect(page.locator("pose-editor")).to_be_visible()
+    with page.expect_request(GENERATIONS) as second:
+        page.press("#prompt", "Enter")
+    assert sent(first.value)["keypoints"] == sent(second.value)["keypoints"]
+    expect(page.locator(".thumbnail")).to_have_count(2)
 
 
 def test_a_picture_is_painted_beyond_its_edges(open_page: Open, photo: Path) -> None:
@@ -161,6 +213,23 @@ def test_a_picture_is_dropped_or_pasted_anywhere(open_page: Open, photo: Path) -
         give(page, event, photo)
         page.wait_for_selector("mask-editor >> visible=true")
         assert page.is_checked("input[name=mode][value=edit]")
+
+
+def test_text_that_comes_with_a_picture_is_pasted_as_text(open_page: Open, photo: Path) -> None:
+    page = open_page()
+    page.wait_for_selector("#model")
+    assert give(page, "paste", photo, to="#prompt", text="an otter")
+    assert page.is_checked("input[name=mode][value=text]")
+
+
+def test_a_file_that_is_no_picture_does_not_replace_the_page(open_page: Open, photo: Path) -> None:
+    page = open_page()
+    page.wait_for_selector("#model")
+    assert not give(page, "drop", photo, kind="image/gif")
+    expect(page.locator("#picture-problem")).to_have_text("PNG, JPEG and WebP pictures can be read.")
+    page.set_input_files("#picture", photo)
+    page.wait_for_selector("mask-editor >> visible=true")
+    expect(page.locator("#picture-problem")).to_be_empty()
 
 
 def test_what_is_no_picture_is_told(page: Page, tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ def test_a_key_is_asked_for_and_stays_in_the_tab(where: str, open_page: Open) ->
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_text("The key that you gave is not known here.")).to_be_visible()
+    page.fill("#key", "wrong")
+    with page.expect_request("**/v1/models"):  # it may be known by now
+        page.press("#key", "Enter")
     page.fill("#key", KEY)
     page.press("#key", "Enter")
     page.wait_for_selector("#model")
@@ -135,6 +138,32 @@ def test_a_stream_that_breaks_off_is_told(open_page: Open) -> None:
     page.wait_for_selector("#model")
     page.press("#prompt", "Enter")
     expect(page.get_by_role("alert")).to_contain_text("The connection was lost")
+
+
+def test_an_answer_that_is_not_the_services_is_asked_for_again(open_page: Open) -> None:
+    def prepare(page: Page) -> None:
+        answer = {"content_type": "text/html", "body": "<p>Sign in"}
+        page.route("**/v1/models", lambda route: route.fulfill(**answer), times=1)
+
+    page = open_page(prepare=prepare)
+    page.wait_for_selector("#model")
+    expect(page.locator(".pulse")).to_have_text("Ready")
+
+
+def test_a_refusal_of_what_was_changed_since_leaves_the_page_alone(open_page: Open) -> None:
+    refusal = error(413, "prompt_too_long", "Too long.", "prompt")
+    page = open_page(expected="413")
+    page.locator(".more > summary").click()
+    held: list[Route] = []
+    page.route(GENERATIONS, lambda route: held.append(route), times=1)
+    with page.expect_request(GENERATIONS):
+        page.press("#prompt", "Enter")
+    page.fill("#prompt", "an otter")
+    page.focus("#seed")
+    held[0].fulfill(**refusal)
+    expect(page.get_by_role("alert")).to_contain_text("Too long.")
+    assert page.evaluate("document.activeElement.id") == "seed"
+    expect(page.locator("#prompt-problem")).to_be_empty()
 
 
 def test_no_answer_is_told_and_asked_for_again(open_page: Open) -> None:

@@ -44,6 +44,19 @@ def test_pictures_outlive_the_page_until_they_are_deleted(page: Page) -> None:
     expect(page.locator(".thumbnail")).to_have_count(0)
 
 
+def test_a_deleted_picture_leaves_its_run(open_page: Open) -> None:
+    page = open_page()
+    page.wait_for_selector("#model")
+    page.get_by_role("button", name="One picture more").click()
+    make(page, "an otter", pictures=2)
+    for left in (1, 0):
+        page.locator(".thumbnail").first.click()
+        page.locator(".viewer").get_by_role("button", name="Delete").click()
+        expect(page.locator(".run .slot.is-done")).to_have_count(left)
+        page.keyboard.press("Escape")
+    expect(page.locator(".run")).to_have_count(0)
+
+
 def test_the_arrow_keys_go_from_picture_to_picture(open_page: Open) -> None:
     page = open_page()
     page.wait_for_selector("#model")

@@ -129,6 +129,46 @@ def test_a_size_that_the_model_does_not_make_is_told_before_it_is_asked_for(page
     assert sent(generation(page))["size"] == "128x64"
 
 
+def test_a_size_that_is_none_is_forgotten(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_role("radio", name="Free").check()
+    page.get_by_label("Width").fill("123456")
+    page.press("#prompt", "Enter")
+    expect(page.locator("#size-problem")).to_have_text("Sides are 64 to 1024 pixels.")
+    page.evaluate("localStorage.setItem('easel-choices', JSON.stringify({size: '0x1024'}))")
+    page.reload()
+    assert "size" not in sent(generation(page))
+
+
+def test_the_button_asks_with_what_another_model_took(open_page: Open) -> None:
+    page = open_page()
+    page.locator(".more > summary").click()
+    page.fill("#steps", "20")
+    page.fill("#guidance", "7.3")
+    page.press("#guidance", "Tab")
+    page.locator(".more > summary").click()
+    with page.expect_request(GENERATIONS) as asked:
+        page.get_by_role("button", name="Make the picture").click()
+    assert sent(asked.value)["guidance_scale"] == 7.3
+    page.select_option("#model", label="FLUX.1 schnell")
+    with page.expect_request(GENERATIONS) as asked:
+        page.get_by_role("button", name="Make the picture").click()
+    assert sent(asked.value)["num_steps"] == 8
+    assert page.input_value("#steps") == "8"
+
+
+def test_a_key_that_is_held_asks_once(open_page: Open) -> None:
+    page = open_page()
+    page.wait_for_selector("#model")
+    page.focus("#prompt")
+    for _ in range(5):
+        page.keyboard.down("Enter")
+    page.keyboard.up("Enter")
+    expect(page.locator(".run .slot.is-done img")).to_be_visible()
+    assert page.locator(".run").count() == page.locator(".thumbnail").count() == 1
+    assert page.input_value("#prompt") == PROMPT
+
+
 def test_a_seed_is_drawn_and_kept(page: Page) -> None:
     page.locator(".more > summary").click()
     page.get_by_role("button", name="Draw a seed").click()

@@ -180,6 +180,27 @@ class TestPainting:
         assert not painted[:, 270:].any()
         assert "marked" in editor.text
 
+    def test_a_mask_comes_with_the_picture(self, opened: Opened, data: bytes) -> None:
+        editor = opened(data)
+        editor.draw((80, 100), (120, 100))
+        before = editor.result().painted
+        editor.page.evaluate(
+            """async () => {
+                const editor = document.querySelector("mask-editor");
+                const { image, mask } = await editor.result();
+                await editor.open(image, mask);
+            }"""
+        )
+        result = editor.result()
+        assert result.is_the_file
+        assert (result.painted == before).all()
+        editor.draw((200, 100), (240, 100))
+        after = editor.result().painted
+        assert after[before].all()
+        assert after[100, 200:240].all()
+        editor.press("Undo")
+        assert (editor.result().painted == before).all()
+
     def test_by_touch(self, opened: Opened, data: bytes) -> None:
         editor = opened(data, **PHONE)
         editor.page.touchscreen.tap(*editor.at(40, 40))

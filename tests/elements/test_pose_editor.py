@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.elements.pages import Served, page_of, served, violations
+from tests.elements.pages import Served, file_of, noise, page_of, served, violations
 
 DESKTOP = {"viewport": {"width": 1000, "height": 900}}
 PHONE = {"viewport": {"width": 360, "height": 740}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
@@ -47,10 +47,10 @@ class Editor:
             f"async (given) => ({script})(document.querySelector('pose-editor'), given)", argument
         )
 
-    def find(self, headers: dict[str, str] | None = None) -> str | None:
+    def find(self, headers: dict[str, str] | None = None, photo: Image.Image | None = None) -> str | None:
         """What `find` throws, in words."""
         file = io.BytesIO()
-        Image.new("RGB", PHOTO_SIZE, (200, 120, 60)).save(file, "PNG")
+        (photo or Image.new("RGB", PHOTO_SIZE, (200, 120, 60))).save(file, "PNG")
         script = """async (editor, [bytes, headers]) => {
             const photo = new Blob([new Uint8Array(bytes)], { type: "image/png" });
             return editor.find(photo, headers).then(() => null, (error) => error.message);
@@ -179,6 +179,15 @@ class TestFind:
         assert near(editor.joint(NOSE), 256, 176)
         assert editor.joint(8) is None
         assert (editor.changes, editor.status) == (1, "One person found")
+
+    def test_sends_a_photo_that_is_too_large_as_a_smaller_file(self, editor: Editor, service: Served) -> None:
+        editor.do("(editor) => { editor.maxBytes = 80000; }")
+        photo = noise(*PHOTO_SIZE)
+        assert len(file_of(photo)) > 100_000
+        assert editor.find(photo=photo) is None
+        ((_, _, body),) = service.asked
+        assert b"image/webp" in body
+        assert len(body) < 81_000
 
     def test_shows_the_photo_behind_until_it_is_hidden(self, editor: Editor) -> None:
         editor.find()

@@ -17,25 +17,25 @@ export function keepsFile(picture, frame, limits, maxBytes) {
 /**
  * {image, mask, width, height, source, isExact}: two files, of which mask may be null where nothing is to be repainted,
  * their size, the place of the picture in it, in fractions, and whether its pixels are the file's, neither scaled nor
- * compressed anew. `base`: the mask before anything was painted. Raises an Error that tells a person what to do.
+ * compressed anew. `mask`: {base, operations, isOwn}, what it held before any and whether that is the file's own
+ * transparency as it was. Raises an Error that tells a person what to do.
  */
-export async function editFiles(picture, history, base, limits, maxBytes) {
-  const { frame } = history;
+export async function editFiles(picture, frame, mask, limits, maxBytes) {
   const { width, height, source } = layout(picture, frame, limits);
   const problem = misfit({ width, height }, limits);
   if (problem) {
     throw new Error(problem);
   }
   const kept = keepsFile(picture, frame, limits, maxBytes);
-  const own = kept && !history.touchesMask; // then the service sees the file's own transparency, shades and all
-  const [image, mask] = await Promise.all([
+  const own = kept && mask.isOwn; // then the service sees the file's own transparency, shades and all
+  const [image, maskImage] = await Promise.all([
     kept ? picture.file : encode(placedPicture(picture, width, height, source), maxBytes),
-    own ? null : maskFile(picture, history, base, width, height, source),
+    own ? null : maskFile(picture, mask, width, height, source),
   ]);
   const isMoved = source.width === picture.width && source.height === picture.height;
   return {
     image,
-    mask,
+    mask: maskImage,
     width,
     height,
     source: { x: source.x / width, y: source.y / height, width: source.width / width, height: source.height / height },
@@ -50,9 +50,9 @@ function placedPicture(picture, width, height, source) {
   return canvas;
 }
 
-async function maskFile(picture, history, base, width, height, source) {
+async function maskFile(picture, { base, operations }, width, height, source) {
   const surface = new MaskSurface(width, height, picture, base, source);
-  surface.replay(history.operations);
+  surface.replay(operations);
   const { canvas, context } = blank(width, height, true);
   context.fillRect(0, 0, width, height);
   context.clearRect(source.x, source.y, source.width, source.height);

@@ -3,30 +3,28 @@
 import { editFiles } from "./edit_files.js";
 import { isSame } from "./frame.js";
 import { History } from "./history.js";
-import { blank } from "./image_file.js";
+import { drawn } from "./image_file.js";
 import { MaskSurface, transparencyOf } from "./mask_surface.js";
 
-const LONGEST = 2048; // pixels of what is shown, and of the mask over it; what is sent is drawn anew
 const DENSITY = 8; // points of a stroke within its radius: more make it no smoother
 
 export class EditedPicture {
   history = new History();
   coverage = 0;
   #base;
+  #isGiven; // whether the base is a mask that came with the picture
   #surface;
   #stroke = null;
   #draft; // the frame while it is dragged, which null is too
 
-  /** Of what `decode` returns. */
-  constructor(picture) {
+  /** Of what `decode` returns. `mask`: the same of a mask as it is sent, or null; the picture's transparency is one. */
+  constructor(picture, mask = null) {
     this.picture = picture;
-    const { width, height } = picture;
-    const scale = Math.min(1, LONGEST / Math.max(width, height));
-    const shown = blank(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
-    shown.context.drawImage(picture.image, 0, 0, shown.canvas.width, shown.canvas.height);
+    this.#isGiven = mask !== null;
+    const shown = drawn(picture);
     this.shown = shown.canvas;
-    this.#base = transparencyOf(shown);
-    this.#surface = new MaskSurface(shown.canvas.width, shown.canvas.height, { width, height }, this.#base);
+    this.#base = transparencyOf(mask ? drawn(mask) : shown);
+    this.#surface = new MaskSurface(shown.canvas.width, shown.canvas.height, picture, this.#base);
     this.#measure();
   }
 
@@ -123,7 +121,9 @@ export class EditedPicture {
   }
 
   files(limits, maxBytes) {
-    return editFiles(this.picture, this.history, this.#base, limits, maxBytes);
+    const { frame, operations, touchesMask } = this.history;
+    const mask = { base: this.#base, operations, isOwn: !this.#isGiven && !touchesMask };
+    return editFiles(this.picture, frame, mask, limits, maxBytes);
   }
 
   #redraw() {

@@ -2,6 +2,7 @@
 
 export const MOST_BYTES = 4 * 2 ** 20 - 2 ** 16; // the service takes 4 MiB
 
+const LONGEST = 2048; // pixels of a picture that is drawn to be seen; what is edited is sent with all of its own
 const QUALITIES = [0.95, 0.9, 0.8, 0.65, 0.5];
 
 /** The media type that a file's first 12 bytes tell, or null for what the service does not take. */
@@ -63,6 +64,20 @@ export function blank(width, height, reads = false) {
   const context = canvas.getContext("2d", { willReadFrequently: reads });
   context.imageSmoothingQuality = "high";
   return { canvas, context };
+}
+
+/** What `decode` returns, drawn: as large as it is, or as large as is to be seen. */
+export function drawn({ image, width, height }) {
+  const scale = Math.min(1, LONGEST / Math.max(width, height));
+  const [across, down] = [width, height].map((side) => Math.max(1, Math.round(side * scale)));
+  const surface = blank(across, down);
+  surface.context.drawImage(image, 0, 0, across, down);
+  return surface;
+}
+
+/** The file itself where it has at most `maxBytes`, else its picture in a smaller one. Raises as decode, encode do. */
+export async function fitted(file, maxBytes) {
+  return file.size <= maxBytes ? file : encode(drawn(await decode(file)).canvas, maxBytes);
 }
 
 /** A canvas as a PNG file. */

@@ -1,7 +1,7 @@
 // <mask-editor>: marks what of a picture is to be repainted, and extends or crops it; by pointer or by keys alone.
 //
 // Properties: `limits`, a model's, as /v1/models has them, with `multiple` for size_multiple; `maxBytes`, of a file;
-// `mode`, "mask" or "frame"; `size`, of what will be made, or null. Methods: open(file), close(), result(). Fires
+// `mode`, "mask" or "frame"; `size`, of what will be made, or null. Methods: open(file, mask), close(), result(). Fires
 // `change` when what `result` returns may have changed. Shows nothing while no picture is open. Its style sheet,
 // mask_editor.css, is the page's to link.
 
@@ -107,14 +107,15 @@ class MaskEditor extends HTMLElement {
   }
 
   /**
-   * Shows a PNG, JPEG or WebP file, instead of what was open. Raises an Error that tells a person what is wrong with
-   * the file; what was open then stays. Of several calls, the last one counts.
+   * Shows a PNG, JPEG or WebP file, instead of what was open; with what a `mask` file, as `result` returns one, marks.
+   * Raises an Error that tells a person what is wrong with a file; what was open then stays. Of several calls, the last
+   * one counts.
    */
-  async open(file) {
+  async open(file, mask = null) {
     const opening = (this.#opening = Symbol("opening"));
-    const picture = await decode(file);
+    const [picture, marks] = await Promise.all([decode(file), mask && decode(mask)]);
     if (opening === this.#opening) {
-      this.#show(new EditedPicture(picture));
+      this.#show(new EditedPicture(picture, marks));
     }
   }
 

@@ -1,11 +1,13 @@
 /**
  * `<pose-editor>`: people whose joints are dragged into a pose, from a photo or from a figure that stands.
  *
- * Properties: `size`, `{width, height}` of the picture to be made, and `pose`, the `keypoints` of a request for it, or
- * null. Methods: `find(photo, headers)`, which asks the service, and `standing()`. The event `change` tells that `pose`
- * is another since a person did something, which `find` and `standing` are too.
+ * Properties: `size`, `{width, height}` of the picture to be made; `maxBytes`, of a photo that is sent; `pose`, the
+ * `keypoints` of a request for the picture, or null. Methods: `find(photo, headers)`, which asks the service, and
+ * `standing()`. The event `change` tells that `pose` is another since a person did something, which `find` and
+ * `standing` are too.
  */
 
+import { MOST_BYTES, fitted } from "./image_file.js";
 import { asUrl, findPeople } from "./pose/finder.js";
 import { read, written } from "./pose/keypoints.js";
 import { standing } from "./pose/skeleton.js";
@@ -15,6 +17,7 @@ import { Workbench } from "./pose/workbench.js";
 const FIRST_SIZE = { width: 1024, height: 1024 };
 
 class PoseEditor extends HTMLElement {
+  maxBytes = MOST_BYTES;
   #workbench = new Workbench(FIRST_SIZE, () => this.#changed());
   #resizes = new ResizeObserver(() => this.#workbench.draw());
   #search = null;
@@ -32,7 +35,6 @@ class PoseEditor extends HTMLElement {
 
   disconnectedCallback() {
     this.#resizes.disconnect();
-    this.#search?.abort();
   }
 
   get size() {
@@ -58,7 +60,10 @@ class PoseEditor extends HTMLElement {
     this.#changed();
   }
 
-  /** Takes over the pose of the people in a photo. Throws as findPeople does; a later call ends an earlier one. */
+  /**
+   * Takes over the pose of the people in a photo, of which a large one is sent smaller. Throws as findPeople does; a
+   * later call ends an earlier one.
+   */
   async find(photo, headers = {}) {
     this.#search?.abort();
     const search = new AbortController();
@@ -66,7 +71,8 @@ class PoseEditor extends HTMLElement {
     this.setAttribute("aria-busy", "true");
     this.#workbench.say("Looking for people…");
     try {
-      const [found, url] = await Promise.all([findPeople(photo, headers, search.signal), asUrl(photo)]);
+      const sent = await fitted(photo, this.maxBytes);
+      const [found, url] = await Promise.all([findPeople(sent, headers, search.signal), asUrl(sent)]);
       this.#workbench.load(found.people, found.canvas, url);
       this.#workbench.say(`${headCount(found.people.length)} found`);
       this.#changed();

@@ -1,9 +1,7 @@
 /** The page: the form on one side, what comes of it on the other. */
 
 import { html, useEffect, useState } from "../vendor/preact.js";
-import "../elements/mask_editor.js";
 import "../elements/picture_compare.js";
-import "../elements/pose_editor.js";
 import { change } from "./ask.js";
 import { chosenMode, modelsFor } from "./logic/models.js";
 import { useNarrow } from "./parts/basics.js";
@@ -19,9 +17,10 @@ import { Viewer } from "./parts/viewer.js";
 import { announcement } from "./state/announcements.js";
 import { choices } from "./state/choices.js";
 import { gallery } from "./state/gallery.js";
+import { problems } from "./state/problems.js";
 import { runs } from "./state/runs.js";
 import { service } from "./state/service_state.js";
-import { photo, picture, pictureAmong } from "./state/source.js";
+import { REFUSAL, photo, picture, pictureAmong } from "./state/source.js";
 import { useStore } from "./state/store.js";
 
 export function App() {
@@ -63,19 +62,29 @@ function Results({ onShow, onKey }) {
 /** A picture that is pasted, or dropped beside the place for it, is edited; or gives its pose, in that mode. */
 function usePicturesFromOutside() {
   useEffect(() => {
-    const take = (event, files) => {
-      const file = pictureAmong(files ?? []);
-      if (!file) return;
-      event.preventDefault();
-      if (choices.value.mode === "pose") {
-        photo.set(file);
-      } else if (modelsFor("edit", service.value.models ?? []).length) {
-        if (choices.value.mode !== "edit") change({ mode: "edit" });
-        picture.set(file);
+    const take = (file) => {
+      const isPose = choices.value.mode === "pose";
+      if (!isPose && !modelsFor("edit", service.value.models ?? []).length) return;
+      if (!isPose && choices.value.mode !== "edit") change({ mode: "edit" });
+      if (!file) problems.set({ [isPose ? "pose" : "picture"]: REFUSAL });
+      else if (isPose) photo.set(file);
+      else picture.set({ image: file });
+    };
+    const paste = (event) => {
+      const { clipboardData, target } = event;
+      const file = pictureAmong(clipboardData.files);
+      // A word processor gives what it copies as a picture, too.
+      const isText = clipboardData.types.includes("text/plain") && target.closest?.("input, textarea");
+      if (file && !isText) {
+        event.preventDefault();
+        take(file);
       }
     };
-    const paste = (event) => take(event, event.clipboardData?.files);
-    const drop = (event) => take(event, event.dataTransfer?.files);
+    const drop = (event) => {
+      if (!event.dataTransfer.files.length) return;
+      event.preventDefault(); // lest the browser leave the page for the file
+      take(pictureAmong(event.dataTransfer.files));
+    };
     const over = (event) => event.dataTransfer?.types.includes("Files") && event.preventDefault();
     addEventListener("paste", paste);
     addEventListener("drop", drop);

@@ -2,10 +2,10 @@
 
 import { ServiceError } from "./logic/errors.js";
 import { chosenMode, chosenModel, needsMask } from "./logic/models.js";
-import { fieldsOf } from "./logic/orders.js";
+import { FIRST_CHOICES, fieldsOf } from "./logic/orders.js";
 import { parseSize, problemOf } from "./logic/sizes.js";
 import { choices } from "./state/choices.js";
-import { forget, problems, tellOf } from "./state/problems.js";
+import { fieldOf, forget, problems } from "./state/problems.js";
 import { start } from "./state/runs.js";
 import { service } from "./state/service_state.js";
 import { editors, picture } from "./state/source.js";
@@ -18,10 +18,15 @@ export async function ask() {
   if (!model) return;
   problems.set({});
   const failure = await attempt(chosen, model);
-  if (!failure) return;
-  tellOf(failure);
-  const [first] = Object.keys(problems.value);
-  if (first) requestAnimationFrame(() => document.getElementById(first)?.focus()); // when it is shown
+  const field = failure && fieldOf(failure);
+  if (!field || isChanged(field, chosen)) return;
+  problems.set({ [field]: failure.message });
+  requestAnimationFrame(() => document.getElementById(field)?.focus()); // when it is shown
+}
+
+/** Whether a field has another value than the one that was asked with; what is in an editor is not compared. */
+function isChanged(field, chosen) {
+  return field in FIRST_CHOICES && choices.value[field] !== chosen[field];
 }
 
 /** @returns {Promise<import("./logic/errors.js").Failure | null>} */
@@ -64,7 +69,7 @@ async function orderOf(chosen, model) {
   if (problem) throw wrong("size", problem);
   const fields = fieldsOf(chosen, model);
   if (chosen.mode === "pose") {
-    const pose = editors.pose?.pose;
+    const { pose } = editors.pose;
     if (!pose?.people?.length) throw wrong("keypoints", "Begin with a photo or the standing figure.");
     fields.size = `${size.width}x${size.height}`; // else the pose's canvas would decide
     fields.keypoints = pose;
@@ -73,13 +78,13 @@ async function orderOf(chosen, model) {
 }
 
 async function editOf(chosen, model) {
-  if (!picture.value || !editors.edit) throw wrong("image", "Choose the picture to edit.");
+  if (!picture.value) throw wrong("image", "Choose the picture to edit.");
   const { image, mask, width, height } = await editors.edit.result().catch((error) => {
     throw wrong("image", error.message);
   });
   if (!mask && needsMask(model))
     throw wrong("mask", "Paint over what shall change: this model repaints parts of a picture.");
-  const fields = fieldsOf({ ...chosen, size: "auto" }, model, { width, height });
+  const fields = fieldsOf(chosen, model);
   const files = mask ? { image, mask } : { image };
   return { order: { kind: "edits", fields, files }, shape: { width, height } };
 }

@@ -19,7 +19,9 @@ export function keyHeaders() {
 /** @returns {Promise<import("./logic/models.js").Model[]>} */
 export async function fetchModels() {
   const answer = await ask("v1/models", { headers: keyHeaders() });
-  return (await answer.json()).data;
+  const { data } = await whole(answer.json());
+  if (!Array.isArray(data)) throw interrupted();
+  return data;
 }
 
 /**
@@ -91,7 +93,20 @@ async function ask(path, options) {
     throw new ServiceError({ status: 0, code: "unreachable", message: "No answer.", param: null, retryAfter: null });
   }
   if (answer.ok) return answer;
-  throw new ServiceError(failureOf(answer.status, await answer.text(), answer.headers.get("Retry-After")));
+  throw new ServiceError(failureOf(answer.status, await whole(answer.text()), answer.headers.get("Retry-After")));
+}
+
+/**
+ * What is read of an answer, which may break off, or come from something in front of the service.
+ *
+ * @param {Promise<any>} body
+ */
+async function whole(body) {
+  try {
+    return (await body) ?? {};
+  } catch (error) {
+    throw error.name === "AbortError" ? error : interrupted();
+  }
 }
 
 /** @param {Order} order */

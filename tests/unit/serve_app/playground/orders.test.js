@@ -99,10 +99,14 @@ test("all that was chosen is sent", () => {
     output_format: "webp",
     output_compression: 0,
   });
-  const edited = fieldsOf({ ...FIRST_CHOICES, mode: "edit", strength: 0.4 }, SDXL, { width: 96, height: 64 });
-  assert.deepEqual([edited.size, edited.strength], ["96x64", 0.4]);
+  const edited = fieldsOf({ ...FIRST_CHOICES, mode: "edit", strength: 0.4 }, SDXL);
+  assert.equal(edited.strength, 0.4);
   const posed = fieldsOf({ ...FIRST_CHOICES, mode: "pose", poseStrength: 0.5, poseEnd: 0.75 }, POSE);
   assert.deepEqual([posed.pose_strength, posed.pose_end], [0.5, 0.75]);
+});
+
+test("an edit names no size, which may be none that the model makes", () => {
+  assert.ok(!("size" in fieldsOf({ ...FIRST_CHOICES, mode: "edit", size: "512x256" }, SDXL)));
 });
 
 test("models have titles", () => {

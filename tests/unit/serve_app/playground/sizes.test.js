@@ -4,6 +4,8 @@ import {
   carriedSize,
   parseSize,
   problemOf,
+  readableSide,
+  readableSize,
   shapesFor,
   sizeOfShape,
   SHAPES,
@@ -80,6 +82,16 @@ test("what is wrong with a size is said", () => {
 test("sizes are read", () => {
   assert.deepEqual(parseSize("512x768"), { width: 512, height: 768 });
   for (const wrong of ["auto", "512", "0x5", "512X768", "-1x5", "1e3x5"]) assert.equal(parseSize(wrong), null);
+});
+
+test("whatever is entered or was kept gives a size that is read", () => {
+  for (const side of [0.2, 1, 1024, 123456, 1e300]) {
+    const entered = readableSide(side);
+    assert.ok(parseSize(`${entered}x${entered}`), String(side));
+  }
+  assert.equal(readableSide(1023.6), 1024);
+  for (const kept of ["auto", "123456x1024", "0x1024", "", null]) assert.equal(readableSize(kept), "auto");
+  assert.equal(readableSize("512x768"), "512x768");
 });
 
 test("a size is carried to another model as far as that makes it", () => {

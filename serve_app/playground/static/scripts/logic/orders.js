@@ -55,13 +55,12 @@ export const QUALITIES = [
  *
  * @param {Choices} choices
  * @param {import("./models.js").Model} model
- * @param {{width: number, height: number} | null} given - the size of the picture that is edited
  * @returns {Record<string, any>}
  */
-export function fieldsOf(choices, model, given = null) {
+export function fieldsOf(choices, model) {
   const fields = { model: model.id, prompt: choices.prompt.trim() };
-  const size = choices.size === "auto" && given ? `${given.width}x${given.height}` : choices.size;
-  if (size !== "auto") fields.size = size;
+  // An edit has its picture's size, whatever its sides: one that is named would be fitted to what the model makes.
+  if (choices.size !== "auto" && choices.mode !== "edit") fields.size = choices.size;
   if (choices.count > 1) fields.n = choices.count;
   if (choices.seed !== null) fields.seed = choices.seed;
   if (choices.quality !== "smooth") fields.quality = choices.quality;

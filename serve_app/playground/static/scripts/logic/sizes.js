@@ -15,10 +15,22 @@ export const SHAPES = [
   { name: "Tall", label: "9:16", ratio: [9, 16] },
 ];
 
+const MOST_OF_A_SIDE = 99_999; // five digits
+
 /** @param {string} text - as `1024x768` @returns {Size | null} */
 export function parseSize(text) {
   const found = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text);
   return found && { width: Number(found[1]), height: Number(found[2]) };
+}
+
+/** What was entered as a side, as one that `parseSize` reads. @param {number} side @returns {number} */
+export function readableSide(side) {
+  return Math.min(MOST_OF_A_SIDE, Math.max(1, Math.round(side)));
+}
+
+/** A size as it was kept, or auto where it is none. @param {string} text @returns {string} */
+export function readableSize(text) {
+  return parseSize(text) ? text : "auto";
 }
 
 /** @param {Size} size */

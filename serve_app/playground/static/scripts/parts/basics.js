@@ -56,11 +56,11 @@ export function useNarrow() {
 
 /** A number by slider and by keyboard; null, where that is allowed, is the service's own choice. */
 export function Slider({ id, label, hint, value, least, most, step = 1, usual, automatic = false, problem, onChange }) {
-  const shown = value ?? usual;
+  const number = value === null ? null : Math.min(value, most); // as it is sent, where another model took more
   const change = (event) => {
-    const number = event.target.valueAsNumber;
-    if (Number.isNaN(number)) onChange(automatic ? null : usual);
-    else onChange(Math.min(most, Math.max(least, number)));
+    const entered = event.target.valueAsNumber;
+    if (Number.isNaN(entered)) onChange(automatic ? null : usual);
+    else onChange(Math.min(most, Math.max(least, entered)));
   };
   return html`<div class="field slider ${value === null ? "is-automatic" : ""}">
     <div class="field-head">
@@ -72,11 +72,11 @@ export function Slider({ id, label, hint, value, least, most, step = 1, usual, a
         onClick=${() => onChange(null)}>Automatic</button>`
       }
       <input id=${id} class="number" type="number" inputmode="decimal" min=${least} max=${most} step=${step}
-        value=${value ?? ""}
+        value=${number ?? ""}
         placeholder="auto" aria-describedby="${id}-hint ${id}-problem" aria-invalid=${problem ? "true" : undefined}
         onChange=${change} />
     </div>
-    <input type="range" aria-label="${label}, slider" min=${least} max=${most} step=${step} value=${shown}
+    <input type="range" aria-label="${label}, slider" min=${least} max=${most} step=${step} value=${number ?? usual}
       aria-valuetext=${value === null ? "automatic" : undefined} onInput=${change} />
     <p class="hint" id="${id}-hint">${hint}</p>
     <${Problem} id=${id} text=${problem} />

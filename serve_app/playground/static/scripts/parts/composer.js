@@ -33,7 +33,7 @@ export function Composer() {
     ask();
   };
   const switchMode = (next) => change({ mode: next, ...withSize(model, chosenModel(next, chosen.model, models)) });
-  return html`<form class="composer" aria-label="What to make" onSubmit=${submit}>
+  return html`<form class="composer" aria-label="What to make" novalidate onSubmit=${submit}>
     <div class="composer-fields">
       ${
         modes.length > 1 &&

@@ -1,7 +1,7 @@
 /** Where a picture is dropped or picked; pasting works everywhere on the page. */
 
 import { html, useState } from "../../vendor/preact.js";
-import { ACCEPT, pictureAmong } from "../state/source.js";
+import { ACCEPT, REFUSAL, pictureAmong } from "../state/source.js";
 import { Icon } from "./basics.js";
 
 export function Dropzone({ id, title, hint, problem, isCompact = false, onPicture, children }) {
@@ -22,7 +22,7 @@ export function Dropzone({ id, title, hint, problem, isCompact = false, onPictur
     event.preventDefault();
     setOver(true);
   };
-  const wrong = isRefused ? "PNG, JPEG and WebP pictures can be read." : problem;
+  const wrong = isRefused ? REFUSAL : problem;
   return html`<div class="dropzone ${isOver ? "is-over" : ""} ${isCompact ? "is-compact" : ""}" onDragOver=${over}
     onDragLeave=${() => setOver(false)} onDrop=${drop}>
     <${Icon} name="picture" />

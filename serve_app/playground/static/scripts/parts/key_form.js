@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { key } from "../state/key.js";
+import { look } from "../state/service_state.js";
 import { Action } from "./basics.js";
 import { Dialog } from "./dialog.js";
 
@@ -11,6 +12,7 @@ export function KeyForm({ onDone = () => {} }) {
   const [value, setValue] = useState("");
   const use = (chosen) => {
     key.set(chosen);
+    look(); // with the same key too: it may be known by now
     setValue("");
     onDone();
   };

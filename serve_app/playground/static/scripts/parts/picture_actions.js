@@ -6,7 +6,7 @@ import { modelsFor } from "../logic/models.js";
 import { extensionOf } from "../logic/snippets.js";
 import { urlOf } from "../state/gallery.js";
 import { service } from "../state/service_state.js";
-import { picture as pictureToEdit } from "../state/source.js";
+import { picture as pictureToEdit, pose } from "../state/source.js";
 import { useStore } from "../state/store.js";
 import { Action, Icon } from "./basics.js";
 import { SnippetDialog } from "./snippet_dialog.js";
@@ -46,15 +46,16 @@ function nameOf({ fields, seed }) {
   return `${words.slice(0, 6).join("-")}-${seed}.${extensionOf(fields)}`;
 }
 
-/** Chooses all that made the picture, its seed included. */
+/** Chooses all that made the picture: its seed, its mask and its pose included. */
 function again(picture) {
   change({ ...picture.choices, seed: picture.seed, count: 1 });
-  if (picture.files.image) pictureToEdit.set(picture.files.image);
+  if (picture.kind === "edits") pictureToEdit.set({ ...picture.files });
+  if (picture.fields.keypoints) pose(picture.fields.keypoints);
   requestAnimationFrame(() => document.getElementById("prompt")?.focus()); // when no dialog holds it any more
 }
 
 function edit(picture) {
   change({ mode: "edit" });
-  pictureToEdit.set(picture.picture);
+  pictureToEdit.set({ image: picture.picture });
   scrollTo({ top: 0, behavior: "instant" });
 }

@@ -17,9 +17,10 @@ export function PromptField({ value, problem, isFirstVisit, onChange, onSend }) 
     if (isFirstVisit) field.current.select();
   }, []);
   const onKeyDown = (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    const isComposing = event.isComposing || event.keyCode === 229; // so Safari marks the Enter that ends it
+    if (event.key !== "Enter" || event.shiftKey || isComposing) return;
     event.preventDefault();
-    onSend();
+    if (!event.repeat) onSend();
   };
   const left = MOST_CHARACTERS - value.length;
   return html`<div class="field">

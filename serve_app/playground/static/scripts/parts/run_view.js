@@ -14,6 +14,7 @@ export function RunView({ run, isFirst, onShow, onKey }) {
   const { status, slots, choices, order } = run;
   const ratio = run.shape.width / run.shape.height;
   const only = slots.length === 1 ? slots[0].kept : null;
+  const left = slots.filter((slot) => !slot.isDeleted);
   return html`<article class="run ${isFirst ? "is-first" : ""}" aria-label="Run: ${choices.prompt}">
     ${
       status === "failed" &&
@@ -22,10 +23,11 @@ export function RunView({ run, isFirst, onShow, onKey }) {
     }
     ${
       (status !== "failed" || slots.some((slot) => slot.kept)) &&
-      html`<div class="run-pictures" style=${gridOf(slots.length)}>
+      html`<div class="run-pictures" style=${gridOf(left.length)}>
       ${slots.map(
-        (slot, index) => html`<${SlotView} key=${index} slot=${slot} ratio=${ratio} run=${run} index=${index}
-        onShow=${onShow} />`,
+        (slot, index) =>
+          !slot.isDeleted &&
+          html`<${SlotView} key=${index} slot=${slot} ratio=${ratio} run=${run} index=${index} onShow=${onShow} />`,
       )}
     </div>`
     }

@@ -1,7 +1,7 @@
 /** The shape of the picture: common ones drawn small, or any width and height that the model makes. */
 
 import { html, useState } from "../../vendor/preact.js";
-import { parseSize, problemOf, shapesFor, sizeText } from "../logic/sizes.js";
+import { parseSize, problemOf, readableSide, shapesFor, sizeText } from "../logic/sizes.js";
 import { Problem } from "./basics.js";
 
 const DRAWN = 26; // pixels, the longer side of a drawing
@@ -54,7 +54,7 @@ function FreeSize({ limits, size, onChange }) {
       step=${limits.size_multiple}
       value=${value} aria-describedby="size-problem"
       onChange=${(event) =>
-        event.target.valueAsNumber > 0 && onChange(sizeText(change(Math.round(event.target.valueAsNumber))))} />
+        event.target.valueAsNumber > 0 && onChange(sizeText(change(readableSide(event.target.valueAsNumber))))} />
   </label>`;
   return html`<div class="sides">
     ${side("Width", size.width, (width) => ({ ...size, width }))}

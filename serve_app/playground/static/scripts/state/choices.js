@@ -3,10 +3,14 @@
  */
 
 import { FIRST_CHOICES } from "../logic/orders.js";
+import { readableSize } from "../logic/sizes.js";
 import { keptStore } from "./store.js";
 
 /** @type {import("./store.js").Store<import("../logic/orders.js").Choices>} */
 export const choices = keptStore("localStorage", "easel-choices", FIRST_CHOICES);
+
+choices.change({ size: readableSize(choices.value.size) }); // what was kept may be no size
+
 
 /** Whether nobody chose anything here before. */
 export const isFirstVisit = choices.isNew;

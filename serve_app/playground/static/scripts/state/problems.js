@@ -6,10 +6,9 @@ import { Store } from "./store.js";
 /** @type {Store<Record<string, string>>} */
 export const problems = new Store({});
 
-/** @param {import("../logic/errors.js").Failure} failure */
-export function tellOf(failure) {
-  const name = PARAMETERS[failure.param?.split(".")[0] ?? ""];
-  if (name) problems.set({ [name]: failure.message });
+/** The name of the field that is at fault, if one is. @param {import("../logic/errors.js").Failure} failure */
+export function fieldOf(failure) {
+  return PARAMETERS[failure.param?.split(".")[0] ?? ""] ?? null;
 }
 
 /** @param {Iterable<string>} names - of fields that were changed */

@@ -3,9 +3,10 @@
  */
 
 import { ServiceError } from "../logic/errors.js";
+import { withoutDeleted } from "../logic/slots.js";
 import { makePictures } from "../service.js";
 import { announce } from "./announcements.js";
-import { keep, release } from "./gallery.js";
+import { gallery, keep, release } from "./gallery.js";
 import { keyWanted } from "./key.js";
 import { look } from "./service_state.js";
 import { Store } from "./store.js";
@@ -15,6 +16,7 @@ import { Store } from "./store.js";
  * @property {import("../logic/sse.js").Progress | null} progress
  * @property {Blob | null} preview
  * @property {import("./gallery.js").Kept | null} kept - the picture when it is done
+ * @property {boolean} isDeleted - it was done, and is no more
  *
  * @typedef {object} Run
  * @property {string} id
@@ -30,7 +32,10 @@ import { Store } from "./store.js";
 /** @type {Store<Run[]>} */
 export const runs = new Store([]);
 
+const EMPTY = { progress: null, preview: null, kept: null, isDeleted: false };
 const controllers = new Map();
+
+gallery.watch((pictures) => runs.set(withoutDeleted(runs.value, pictures)));
 
 /**
  * @param {import("../logic/orders.js").Choices} choices
@@ -40,9 +45,10 @@ const controllers = new Map();
  */
 export async function start(choices, order, shape) {
   const id = crypto.randomUUID?.() ?? String(Math.random());
-  const slots = Array.from({ length: order.fields.n ?? 1 }, () => ({ progress: null, preview: null, kept: null }));
+  const slots = Array.from({ length: order.fields.n ?? 1 }, () => ({ ...EMPTY }));
   const run = { id, status: "running", choices, order, shape, slots, failure: null, failedAt: 0 };
-  runs.set([run, ...runs.value.filter((each) => each.status === "running")]); // what has ended is in the gallery
+  runs.value.filter((each) => each.status !== "running").forEach(drop); // what has ended is in the gallery
+  runs.set([run, ...runs.value]);
   announce(slots.length > 1 ? `Making ${slots.length} pictures.` : "Making a picture.");
   await follow(run);
   return runs.value.find((each) => each.id === id) ?? run;
@@ -56,8 +62,10 @@ export function cancel(run) {
 }
 
 /** Takes a run that has ended off the page. @param {Run} run */
-export function drop(run) {
-  runs.set(runs.value.filter((each) => each.id !== run.id));
+export function drop({ id }) {
+  const gone = runs.value.find((each) => each.id === id);
+  runs.set(runs.value.filter((each) => each !== gone));
+  gone?.slots.forEach(({ preview }) => preview && release(preview));
 }
 
 /** Asks for the same again. @param {Run} run */
@@ -95,6 +103,7 @@ async function follow({ id, choices, order, slots }) {
   try {
     await makePictures(order, listener, controller.signal);
     change(id, { status: "done" });
+    runs.set(withoutDeleted(runs.value, gallery.value));
     announce(slots.length > 1 ? "The pictures are ready." : "The picture is ready.");
   } catch (error) {
     if (error.name === "AbortError") return;

@@ -4,7 +4,7 @@
 
 import { ServiceError } from "../logic/errors.js";
 import { fetchModels, fetchStates } from "../service.js";
-import { key, keyWanted } from "./key.js";
+import { keyWanted } from "./key.js";
 import { Store } from "./store.js";
 
 const RETRY_MILLISECONDS = 3000;
@@ -18,22 +18,26 @@ const RETRY_MILLISECONDS = 3000;
 export const service = new Store({ models: null, states: {}, failure: null });
 
 let timer = 0;
+let looks = 0; // the newest alone counts: an older one may have been asked with another key
 
 /** Asks now, and goes on asking while the answer is not as it should be. */
 export async function look() {
   clearTimeout(timer);
-  try {
-    const models = await fetchModels();
-    service.change({ models, failure: null });
-  } catch (error) {
-    if (!(error instanceof ServiceError)) throw error;
-    if (error.failure.status === 401) keyWanted.set(true);
-    service.change({ failure: error.failure });
-  }
+  const number = (looks += 1);
+  const found = await fetchModels().then(
+    (models) => ({ models, failure: null }),
+    (error) => {
+      if (!(error instanceof ServiceError)) throw error;
+      return { failure: error.failure };
+    },
+  );
+  if (number !== looks) return;
+  if (found.failure?.status === 401) keyWanted.set(true);
+  service.change(found);
   const states = await fetchStates().catch(() => ({}));
+  if (number !== looks) return;
   service.change({ states });
-  const isSettled = service.value.failure ? service.value.failure.status === 401 : !notReady(states).length;
-  clearTimeout(timer);
+  const isSettled = found.failure ? found.failure.status === 401 : !notReady(states).length;
   if (!isSettled) timer = setTimeout(look, RETRY_MILLISECONDS);
 }
 
@@ -47,12 +51,12 @@ export function isReady(state) {
   return state === undefined || state.startsWith("running") || state.startsWith("scaled to zero");
 }
 
-key.watch(() => look());
 addEventListener("online", () => look());
 addEventListener("offline", () => {
   service.change({
     failure: { status: 0, code: "unreachable", message: "You are offline.", param: null, retryAfter: null },
   });
+  looks += 1;
   clearTimeout(timer);
   timer = setTimeout(look, RETRY_MILLISECONDS);
 });
