@@ -9,7 +9,8 @@ import { keptStore } from "./store.js";
 /** @type {import("./store.js").Store<import("../logic/orders.js").Choices>} */
 export const choices = keptStore("localStorage", "easel-choices", FIRST_CHOICES);
 
-choices.change({ size: readableSize(choices.value.size) }); // what was kept may be no size
+const size = readableSize(choices.value.size); // what was kept may be none
+if (size !== choices.value.size) choices.change({ size });
 
 
 /** Whether nobody chose anything here before. */
