@@ -175,8 +175,10 @@ def measure_fill(painter: Painter, count: int) -> list[Row]:
     seen = [look(new, mask > 0) for new, mask in zip(whole, masks, strict=True)]
     things = [one.told.scene.things[0] for one in asked]
     right = [of.kind == thing.kind and of.colour == thing.colour for of, thing in zip(seen, things, strict=True)]
+    coloured = [of.colour == thing.colour for of, thing in zip(seen, things, strict=True)]
     one_hole = {"image": pictures[0], "mask": Image.fromarray(masks[0])}
     return [
+        ("the named colour is in the hole", float(np.mean(coloured)), 0.85),
         ("the named thing is in the hole", float(np.mean(right)), 0.85),
         ("seconds for a picture", painter.seconds(**one_hole), 3),
     ]
