@@ -70,7 +70,7 @@ async def peak(ledger: Ledger, seconds: float) -> float:
 async def test_what_is_accepted_is_answered_in_time_and_the_rest_refused_at_once(
     narrow: FakeService, ledger: Ledger, times: int, long: bool, record_property: Any
 ) -> None:
-    seconds = 30.0 if long else 12.0
+    seconds = 20.0 if long else 12.0
     await open_loop(ledger, PER_SECOND / 2, 4)  # the engines learn what a picture costs
     best = await peak(ledger, seconds / 3)
     entries = await open_loop(ledger, times * PER_SECOND, seconds)
