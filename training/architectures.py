@@ -111,14 +111,20 @@ def flux_transformer(*, fills: bool) -> FluxTransformer2DModel:
 def sdxl_scheduler() -> EulerDiscreteScheduler:
     """Velocities and a last step of nothing but noise: the usual noise leaves a shade of the picture, so that plain
     backgrounds come out grey."""
-    return EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
+    scheduler: EulerDiscreteScheduler = EulerDiscreteScheduler.from_config(
+        {
+            "beta_start": 0.00085,
+            "beta_end": 0.012,
+            "beta_schedule": "scaled_linear",
+            "prediction_type": "v_prediction",
+            "rescale_betas_zero_snr": True,
+            "timestep_spacing": "trailing",
+            # As in the real one's file: not for this scheduler, but for those that a request may name instead.
+            "clip_sample": False,
+            "set_alpha_to_one": False,
+        }
     )
+    return scheduler
 
 
 def flux_scheduler(*, fills: bool) -> FlowMatchEulerDiscreteScheduler:

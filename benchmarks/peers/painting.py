@@ -39,7 +39,9 @@ class Painter:
 
     def __init__(self) -> None:
         torch.set_num_threads(1)
-        self._pipeline: Any = StableDiffusionXLPipeline.from_pretrained(small_model("sdxl"), add_watermarker=False)
+        self._pipeline: Any = StableDiffusionXLPipeline.from_pretrained(
+            small_model("sdxl"), dtype=torch.float32, add_watermarker=False
+        )
         self._pipeline.set_progress_bar_config(disable=True)
 
     def paint(self, orders: Sequence[Order]) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ def marks_of(pipeline: Any) -> list[float]:
 
 def replacement_vae(sdxl: Path, folder: Path) -> Path:
     """A VAE in a folder of its own, as the fp16-safe one of SDXL is laid out on the hub."""
-    vae = AutoencoderKL.from_pretrained(sdxl / "vae")
+    vae = AutoencoderKL.from_pretrained(sdxl / "vae", dtype=torch.float32)
     vae.register_to_config(force_upcast=False)
     vae.save_pretrained(folder)
     mark(folder, 0.5)
@@ -104,7 +104,9 @@ def test_pictures_are_those_of_diffusers_own_loading(sdxl: Path, capfd: pytest.C
     picture = draw(loaded)
     assert capfd.readouterr().err == ""  # no bars in logs
     # Not equal to the last bit: without gradients torch takes other kernels.
-    assert torch.allclose(picture, draw(StableDiffusionXLPipeline.from_pretrained(sdxl)), rtol=0, atol=1e-5)
+    assert torch.allclose(
+        picture, draw(StableDiffusionXLPipeline.from_pretrained(sdxl, dtype=torch.float32)), rtol=0, atol=1e-5
+    )
 
 
 def test_pictures_get_no_watermark_even_where_the_package_for_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
