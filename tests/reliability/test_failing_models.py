@@ -47,6 +47,7 @@ async def test_a_step_that_hangs_is_answered_by_the_watchdog_and_hangs_nobody_el
     ledger.assert_nothing_lost(Outcome.REFUSED)
 
 
+@pytest.mark.long("waits for health checks")
 async def test_a_replica_that_is_stopped_like_a_dead_one_is_replaced(service: FakeService, ledger: Ledger) -> None:
     """Not even its watchdog runs. Serve's health checks find it, and what it held is made elsewhere."""
     asked = asyncio.create_task(ledger.ask_many(8, "!slow=0.1"))

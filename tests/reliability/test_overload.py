@@ -96,6 +96,7 @@ async def test_what_is_accepted_is_answered_in_time_and_the_rest_refused_at_once
     ledger.assert_nothing_lost(Outcome.REFUSED)
 
 
+@pytest.mark.long("overload is tried anyway")
 async def test_openais_clients_with_their_own_retries_make_it_no_worse(
     narrow: FakeService, ledger: Ledger, record_property: Any
 ) -> None:

@@ -86,6 +86,7 @@ def test_the_bare_machine_lacks_what_only_the_service_needs() -> None:
     assert not {*DOCUMENTED, "numpy", "PIL", "huggingface_hub", "yaml"} & lacking
 
 
+@pytest.mark.long("measures every section, more than half a minute")
 def test_every_section_has_its_figures(smoke: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
     printed, output, curve = smoke
     figures = output["figures"]
@@ -126,6 +127,7 @@ def test_every_section_has_its_figures(smoke: tuple[str, dict[str, Any], dict[st
     assert "sdxl, denoiser: milliseconds" in printed
 
 
+@pytest.mark.long("measures every section, more than half a minute")
 def test_the_last_line_is_all_ratios(smoke: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
     printed, output, _ = smoke
     ratios = json.loads(printed.splitlines()[-1])

@@ -111,6 +111,7 @@ def test_the_gpus_that_the_manifests_ask_for_suffice(family: str) -> None:
     assert memory.rows_that_fit(left, {1: decoding}) >= 4
 
 
+@pytest.mark.long("builds every model, a quarter of a minute")
 def test_the_documentation_quotes_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     memory.main()
     printed = capsys.readouterr().out.strip("\n")

@@ -80,6 +80,7 @@ def test_a_run_can_be_repeated(at_the_target: dict[str, Outcome]) -> None:
     assert compare("h100", 1.2, count=500, streams=1) == at_the_target
 
 
+@pytest.mark.long("simulates a flood for twenty seconds")
 def test_a_flood_does_not_hold_up_others_with_keys_of_their_own() -> None:
     figures = beside_a_flood("h100-compiled")
     assert figures["keys apart"] < 0.5 * figures["one key"]
