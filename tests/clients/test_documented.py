@@ -203,6 +203,7 @@ class TestNebula:
         assert (answer["model"], answer["object"]) == ("stabilityai/stable-diffusion-xl-base-1.0", "list")
         self.assert_shows_a_picture(answer)
 
+    @pytest.mark.long("1024x1024 on a CPU takes most of a minute, and the other example is as large")
     def test_image_to_image_by_post(
         self, service: LiveService, tmp_path: Path, pictures: Path, image: Image.Image, mask: Image.Image
     ) -> None:
