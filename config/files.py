@@ -7,6 +7,7 @@ key path.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,15 @@ class ServeFile:
 def read_serve_file(path: Path) -> ServeFile:
     """Raises OSError when the file cannot be read and ConfigError when something in it is wrong."""
     return serve_file(read_yaml(path))
+
+
+def read_or_tell(path: str) -> ServeFile | None:
+    """What a command was given; None, and why on stderr, where it cannot be read or something in it is wrong."""
+    try:
+        return read_serve_file(Path(path))
+    except (OSError, ConfigError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return None
 
 
 def serve_file(content: Any, *, keys_are_here: bool = False) -> ServeFile:

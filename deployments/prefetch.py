@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from huggingface_hub import snapshot_download
-from pydantic import ValidationError
 
-from config.files import ServeFile, read_serve_file
-from config.mistakes import ConfigError
+from config.files import ServeFile, read_or_tell
 from deployments.models.registry import FAMILIES
 from deployments.pose.detector import DetectorUnavailable
 from deployments.pose.landmarker import landmarker_model
@@ -37,10 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deployments.prefetch", description=__doc__.split("\n\n")[0])
     parser.add_argument("config", nargs="?", default=str(DEFAULT), help="a Serve config file; default: serve.yaml")
     options = parser.parse_args(arguments)
-    try:
-        file = read_serve_file(Path(options.config))
-    except (OSError, ConfigError, ValidationError) as error:
-        print(f"{options.config}: {error}", file=sys.stderr)
+    file = read_or_tell(options.config)
+    if file is None:
         return 2
     try:
         prefetch(file)

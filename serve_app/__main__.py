@@ -20,10 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from config.files import ServeFile, read_serve_file
-from config.mistakes import ConfigError
+from config.files import ServeFile, read_or_tell
 
 ROOT = Path(__file__).resolve().parent.parent
 INGRESS_SECONDS = 180  # without an answer of the ingress after them it has failed to start; models may take longer
@@ -34,10 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serve_app", description=__doc__.split("\n\n")[1])
     parser.add_argument("config", nargs="?", default=str(ROOT / "config" / "local.yaml"), help="a Serve config file")
     options = parser.parse_args(arguments)
-    try:
-        file = read_serve_file(Path(options.config))
-    except (OSError, ConfigError, ValidationError) as error:
-        print(f"{options.config}: {error}", file=sys.stderr)
+    file = read_or_tell(options.config)
+    if file is None:
         return 2
     if not _is_free(file.host, file.port):
         place = f"{file.host} port {file.port}"

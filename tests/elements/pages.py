@@ -12,7 +12,6 @@ import io
 import json
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.loopback import serving
 
 ROOT = Path(__file__).parents[2]
 ELEMENTS = ROOT / "serve_app" / "playground" / "static" / "elements"
@@ -94,14 +95,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def served(name: str) -> Iterator[Served]:
     """For as long as it is served."""
-    with Served(name) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Served(name)
+    with serving(server):
+        yield server
 
 
 @contextmanager

@@ -43,7 +43,7 @@ from deployments.models.assembly import load_model
 from deployments.models.protocol import CacheUse, GenerationInputs, StepListener
 from deployments.types import ImageRequest, ImageResult, PoseGuidance, Progress, Standing
 from tests.unit.gated import GatedNetwork
-from tests.unit.told import Told
+from tests.unit.told import Told, told_instead_of_ray
 
 pytestmark = pytest.mark.anyio
 
@@ -124,9 +124,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     """What the metrics are told."""
-    told = Told(OF_MODEL)
-    monkeypatch.setattr(model_metrics, "Exporter", lambda metrics: told)
-    return told
+    return told_instead_of_ray(monkeypatch, model_metrics, OF_MODEL)
 
 
 @pytest.fixture

@@ -20,16 +20,14 @@ from deployments.metrics import OF_MODEL, OTHER, key_label
 from deployments.model_metrics import ModelMetrics
 from deployments.models.protocol import CacheUse
 from tests.unit.gated import GatedNetwork
-from tests.unit.told import Told
+from tests.unit.told import Told, told_instead_of_ray
 
 SECONDS = 30  # for what takes milliseconds: only a hang takes longer
 
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    told = Told(OF_MODEL)
-    monkeypatch.setattr(model_metrics, "Exporter", lambda metrics: told)
-    return told
+    return told_instead_of_ray(monkeypatch, model_metrics, OF_MODEL)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import yaml
 
 from deployments import prefetch
 from deployments.models.small import small_model
+from tests.loopback import serving
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "1234567890" * 4
@@ -84,13 +84,10 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(server):
         yield hub
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

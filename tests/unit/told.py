@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from types import ModuleType
+
+import pytest
 
 from deployments.metrics import Metric
 
@@ -21,3 +24,10 @@ class Told:
 
     def total(self, name: str, **labels: str) -> float:
         return sum(value for value, given in self.values[f"easel_{name}"] if labels.items() <= given.items())
+
+
+def told_instead_of_ray(monkeypatch: pytest.MonkeyPatch, module: ModuleType, metrics: tuple[Metric, ...]) -> Told:
+    """What the module's own exporter of these metrics would tell Ray."""
+    told = Told(metrics)
+    monkeypatch.setattr(module, "Exporter", lambda metrics: told)
+    return told

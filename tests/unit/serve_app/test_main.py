@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import yaml
 
 from config.files import ServeFile
 from serve_app import __main__ as command
+from tests.loopback import serving
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,12 +73,9 @@ def file(answers: list[Answer]) -> Iterator[ServeFile]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
         yield ServeFile(host="127.0.0.1", port=server.server_address[1], models=(), poses=(), needs_key=False)
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

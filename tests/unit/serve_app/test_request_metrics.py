@@ -16,7 +16,7 @@ from serve_app.request_metrics import DIALECTS, RequestMetrics
 from tests.canaries import CANARIES, leaks
 from tests.unit.serve_app.samples import data_url, photo
 from tests.unit.serve_app.test_request_log import BODIES, URL
-from tests.unit.told import Told
+from tests.unit.told import Told, told_instead_of_ray
 
 if TYPE_CHECKING:
     from tests.unit.serve_app.conftest import FakeBackend
@@ -28,9 +28,7 @@ REQUESTS = "easel_requests_total"
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    told = Told(OF_INGRESS)
-    monkeypatch.setattr(request_metrics, "Exporter", lambda metrics: told)
-    return told
+    return told_instead_of_ray(monkeypatch, request_metrics, OF_INGRESS)
 
 
 @pytest.fixture
