@@ -10,7 +10,6 @@ steps have few, some as many as are served, so that their number does not matter
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from training.architectures import flux_transformer
 from training.data import FluxText, captions, latents, likelihoods, trained_vae
 from training.holes import HoledBatches
-from training.runs import Run, load_trained
+from training.runs import Run, denoiser_options, load_trained
 
 SEEDS = {128: 1, 256: 2}
 COUNTS = {128: 9000, 256: 2500}
@@ -34,11 +33,8 @@ Batch = tuple[Tensor, list[str], list[str], Tensor | None]  # latents, prompts, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.flux", description=__doc__.split("\n\n")[0])
+    parser = denoiser_options("python -m training.flux", __doc__, steps=8000, large=0.3)
     parser.add_argument("name", choices=list(TOKENS))
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--large", type=float, default=0.3, help="the share of steps at 256 pixels, not 128")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -6,7 +6,6 @@ pictures it reads are the service's own skeletons.
 
 from __future__ import annotations
 
-import argparse
 import random
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from deployments.pose.skeleton import draw as draw_skeleton
 from deployments.types import Person
 from training.architectures import CONDITIONING_CHANNELS, unet
 from training.data import SdxlText, captions, latents, trained_vae
-from training.runs import Run, load_trained
+from training.runs import Run, denoiser_options, load_trained
 from training.sdxl import Noise, conditions
 from training.world import placed_figure
 
@@ -30,11 +29,7 @@ BATCHES = {128: 16, 256: 6}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.pose", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--large", type=float, default=0.5, help="the share of steps at 256 pixels, not 128")
-    options = parser.parse_args()
+    options = denoiser_options("python -m training.pose", __doc__, steps=3000, large=0.5).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     fixed = unet().to(memory_format=torch.channels_last)

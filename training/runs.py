@@ -6,6 +6,7 @@ save, `losses.csv` and `losses.png`. A run that is started anew goes on from the
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 import os
@@ -43,6 +44,15 @@ def load_trained(module: nn.Module, name: str, part: str) -> None:
     _, unexpected = module.load_state_dict(state, strict=False)
     assert state, f"{name} has no {part}"
     assert not unexpected, unexpected
+
+
+def denoiser_options(program: str, description: str, *, steps: int, large: float) -> argparse.ArgumentParser:
+    """What the trainings of denoisers are told, with the defaults of each."""
+    parser = argparse.ArgumentParser(prog=program, description=description.split("\n\n")[0])
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--large", type=float, default=large, help="the share of steps at 256 pixels, not 128")
+    return parser
 
 
 class Run:

@@ -6,7 +6,6 @@ are all there is to go by: elsewhere a denoiser gets by without them, and learns
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from training.architectures import sdxl_scheduler, unet
 from training.data import SdxlText, captions, latents, likelihoods, trained_vae
-from training.runs import Run
+from training.runs import Run, denoiser_options
 
 SEEDS = {128: 1, 256: 2}
 COUNTS = {128: 9000, 256: 2500}
@@ -26,11 +25,7 @@ NOISY = 0.4  # the share of steps drawn from the noisiest fifth alone
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.sdxl", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--large", type=float, default=0.3, help="the share of steps at 256 pixels, not 128")
-    options = parser.parse_args()
+    options = denoiser_options("python -m training.sdxl", __doc__, steps=8000, large=0.3).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = unet().to(memory_format=torch.channels_last)
