@@ -34,6 +34,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>Elements</title>
 <link rel="icon" href="data:,">
+<link rel="stylesheet" href="elements.css">
 <link rel="stylesheet" href="mask_editor.css">
 <link rel="stylesheet" href="picture_compare.css">
 <link rel="stylesheet" href="pose_editor.css">
