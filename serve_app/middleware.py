@@ -27,7 +27,7 @@ from deployments.errors import EaselError, HeadersTooLarge, InvalidRequest
 from deployments.logs import without_text
 from serve_app.auth import PINGS
 from serve_app.errors import error_response
-from serve_app.request_log import RequestRecord, recording
+from serve_app.request_log import DIALECTS, RequestRecord, recording
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,7 @@ MAX_HEADERS = 100
 MAX_HEAD_BYTES = 32 * 2**10  # of address and headers together
 LEAST_BYTES_PER_SECOND = 64 * 2**10  # of a body that takes longer than its time
 SANE_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-# Of templates: the routes that make pictures, those that find poses, and the one that shows pictures.
-LOGGED_ROUTES = (
-    *("/v1/images/", "/openai/v1/images/", "/api/v1/images/", "/sdapi/v1/txt2img"),
-    *("/v1/poses", "/openai/v1/poses"),
-    "/images/",
-)
+LOGGED_ROUTES = tuple(DIALECTS)  # of templates
 
 
 def stack(

@@ -11,7 +11,7 @@ the configuration, numbers those that were accepted.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -24,6 +24,15 @@ logger = logging.getLogger(__name__)
 
 Outcome = Literal["answered", "refused", "failed", "cancelled"]
 
+DIALECTS: Mapping[str, str] = {  # of all that is told of, by how the templates of their routes begin
+    "/v1/images/": "block-entropy",
+    "/openai/v1/images/": "openai",
+    "/api/v1/images/": "nebula",
+    "/sdapi/v1/txt2img": "automatic1111",
+    "/v1/poses": "block-entropy",
+    "/openai/v1/poses": "openai",
+    "/images/": "links",
+}
 _LOST_WORK = (ReplicaLost.default_code, StoreUnavailable.default_code)  # 503 after work was begun, as it may be
 # To Serve: leave the request's id as it is. It would put the caller's own in its place, whether it is fit or not.
 _ID_STAYS = {"skip_context_filter": True}

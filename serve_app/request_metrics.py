@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from deployments.metrics import NONE, OF_INGRESS, QUEUE_SECONDS, REQUEST_SECONDS, REQUESTS, Exporter
-from serve_app.request_log import RequestRecord
-
-DIALECTS: Mapping[str, str] = {  # by how the templates of their routes begin; see middleware.LOGGED_ROUTES
-    "/v1/images/": "block-entropy",
-    "/openai/v1/images/": "openai",
-    "/api/v1/images/": "nebula",
-    "/sdapi/v1/txt2img": "automatic1111",
-    "/v1/poses": "block-entropy",
-    "/openai/v1/poses": "openai",
-    "/images/": "links",
-}
+from serve_app.request_log import DIALECTS, RequestRecord
 
 
 class RequestMetrics:

@@ -11,8 +11,8 @@ from deployments.errors import GenerationFailed, ModelUnavailable, Overloaded
 from deployments.metrics import OF_INGRESS
 from serve_app import request_metrics
 from serve_app.middleware import LOGGED_ROUTES
-from serve_app.request_log import RequestRecord
-from serve_app.request_metrics import DIALECTS, RequestMetrics
+from serve_app.request_log import DIALECTS, RequestRecord
+from serve_app.request_metrics import RequestMetrics
 from tests.canaries import CANARIES, leaks
 from tests.unit.serve_app.samples import data_url, photo
 from tests.unit.serve_app.test_request_log import BODIES, URL
