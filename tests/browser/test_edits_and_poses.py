@@ -104,13 +104,18 @@ def test_what_is_not_painted_over_stays_as_it_was(model: str, page: Page, uneven
     assert not changed[-20:].any()
 
 
-def test_what_was_painted_and_posed_is_there_when_one_comes_back(page: Page, photo: Path) -> None:
+def pose_and_paint(page: Page, photo: Path) -> None:
+    """Something to lose, in both editors; that of the mask is shown."""
     page.check("input[name=mode][value=pose]")
     page.get_by_role("button", name="Standing figure").click()
     page.check("input[name=mode][value=edit]")
     page.set_input_files("#picture", photo)
     page.wait_for_selector("mask-editor >> visible=true")
     paint(page)
+
+
+def test_what_was_painted_and_posed_is_there_when_one_comes_back(page: Page, photo: Path) -> None:
+    pose_and_paint(page, photo)
     page.check("input[name=mode][value=text]")
     expect(page.locator("mask-editor")).to_be_hidden()
     page.check("input[name=mode][value=pose]")
@@ -122,12 +127,7 @@ def test_what_was_painted_and_posed_is_there_when_one_comes_back(page: Page, pho
 
 def test_what_was_painted_and_posed_stays_when_the_window_turns(open_page: Open, photo: Path) -> None:
     page = open_page()
-    page.check("input[name=mode][value=pose]")
-    page.get_by_role("button", name="Standing figure").click()
-    page.check("input[name=mode][value=edit]")
-    page.set_input_files("#picture", photo)
-    page.wait_for_selector("mask-editor >> visible=true")
-    paint(page)
+    pose_and_paint(page, photo)
     page.set_viewport_size({"width": 800, "height": 1280})
     expect(page.locator("form mask-editor")).to_be_visible()
     assert page.evaluate("document.querySelector('mask-editor').result().then(({mask}) => mask.type)") == "image/png"
