@@ -77,6 +77,16 @@ def test_the_arrow_keys_go_from_picture_to_picture(open_page: Open) -> None:
     assert page.evaluate("document.activeElement.className") == "thumbnail"
 
 
+def test_keys_are_the_viewers_as_soon_as_it_is_there(page: Page) -> None:
+    make(page, "an otter")
+    shown = page.evaluate("""async () => {
+        document.querySelector(".thumbnail").click();
+        while (!document.querySelector(".viewer")) await null;  // not a frame passes
+        return document.querySelector(".viewer").open;
+    }""")
+    assert shown
+
+
 def test_a_picture_can_be_made_again(page: Page) -> None:
     page.check("input[name=quality][value=low]")
     make(page, "an otter")

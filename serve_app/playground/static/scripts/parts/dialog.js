@@ -1,11 +1,12 @@
 /** A dialog of the browser's own: it holds the focus, and Escape or a press beside it ends it. */
 
-import { html, useEffect, useRef } from "../../vendor/preact.js";
+import { html, useLayoutEffect, useRef } from "../../vendor/preact.js";
 import { IconButton } from "./basics.js";
 
 export function Dialog({ title, kind = "", onClose, onKeyDown, children }) {
   const dialog = useRef(null);
-  useEffect(() => {
+  // Before it is painted, so that keys that are pressed at once are already its own.
+  useLayoutEffect(() => {
     const opener = document.activeElement;
     dialog.current.showModal();
     return () => opener?.focus?.();
