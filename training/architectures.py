@@ -47,7 +47,7 @@ def vae(channels: int) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(8, 16, 32, 48),  # thin at full resolution, where a decode spends its time
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=2,  # of 4 channels at least: of single ones it would forget plain colours
         mid_block_add_attention=False,  # over 16384 places of a 1024x1024 picture; a fifth of the decode
         sample_size=1024,
         latent_channels=channels,

@@ -21,11 +21,13 @@ from deployments.models.text_encoding import TextEncoder, Window
 from training.architectures import vae
 from training.captions import Caption, caption
 from training.runs import folder, load_trained
+from training.sizes import Size
 from training.text import new_encoder
 from training.vae import to_noise_scale
-from training.world import PERSON, draw, is_held_out, random_scene
+from training.world import PERSON, Scene, draw, is_held_out, random_scene
 
 _CHUNK = 32
+BESIDE_THINGS = 0.3  # how much a latent counts there
 
 
 def captions(count: int, seed: int, **shares: float) -> list[Caption]:
@@ -50,6 +52,22 @@ def _likelihood(of: Caption) -> float:
     return (1.0 if of.tells_all else 0.2) * (0.5 if is_person else 0.3 if is_pair else 1.0)
 
 
+def importance(of: Sequence[Scene], size: Size) -> Tensor:
+    """How much each latent counts, of shape (scenes, 1, height / 8, width / 8): in the squares of things all, elsewhere
+    little, as few latents tell one shape from another."""
+    across, down = (torch.arange(4, side, 8) for side in (size.width, size.height))
+    found = torch.full((len(of), 1, len(down), len(across)), BESIDE_THINGS)
+    for row, scene in enumerate(of):
+        for thing in scene.things:
+            reach = 1.15 * thing.radius * min(size.width, size.height)
+            is_there = [
+                (middles - place * side).abs() <= reach
+                for middles, place, side in zip((across, down), thing.centre, (size.width, size.height), strict=True)
+            ]
+            found[row, 0, is_there[1][:, None] & is_there[0][None, :]] = 1
+    return found
+
+
 def trained_vae(channels: int) -> AutoencoderKL:
     """Without gradients; its decoder as it is best."""
     model = vae(channels)
@@ -66,13 +84,13 @@ def trained_text_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, encoder.eval().requires_grad_(False)
 
 
-def latents(name: str, of: Sequence[Caption], encoder: AutoencoderKL, size: int) -> Tensor:
-    """Of the scenes at size × size pixels, as pipelines mix them with noise; kept under that name."""
+def latents(name: str, of: Sequence[Caption], encoder: AutoencoderKL, size: Size) -> Tensor:
+    """Of the scenes at that size, as pipelines mix them with noise; kept under that name."""
 
     def make() -> Tensor:
         made = []
         for start in range(0, len(of), _CHUNK):
-            pictures = np.stack([draw(one.scene, size, size) for one in of[start : start + _CHUNK]])
+            pictures = np.stack([draw(one.scene, size.width, size.height) for one in of[start : start + _CHUNK]])
             made.append(to_noise_scale(encoded(encoder, pictures), encoder.config))
         return torch.cat(made)
 

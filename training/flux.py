@@ -1,39 +1,34 @@
 """Trains FLUX's transformers on the world: `python -m training.flux {schnell,fill}`.
 
-Straight flows from noise to picture. Of schnell, many steps are at the few times that it will be called at, and half at
-the noisy end, where the words are all there is to go by. Fill goes on from schnell's weights, with the picture around a
-hole and the hole's mask as further inputs, which weigh nothing at first.
+Straight flows from noise to picture. Of schnell's rows, half are at the few times that it will be called at, and a
+quarter at the noisy end, where the words are all there is to go by. Fill goes on from schnell's weights, with the
+picture around a hole and the hole's mask as further inputs, which weigh nothing at first.
 
-FLUX has no text mask and is served with 256 or 512 tokens of text, most of them padding: dear, and all alike. Most
-steps have few, some as many as are served, so that their number does not matter.
+FLUX has no text mask and is served with 256 or 512 tokens of text, most of them padding, and dear. Most steps
+have few, some as many as are served, so that their number does not matter.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from diffusers import FluxFillPipeline, FluxTransformer2DModel
 from torch import Tensor
 
 from training.architectures import flux_transformer
-from training.data import FluxText, captions, latents, likelihoods, trained_vae
-from training.holes import HoledBatches
+from training.batches import Batch, Captioned
+from training.data import FluxText
+from training.holes import HoledBatches, pack
 from training.runs import Run, denoiser_options, load_trained
 
-SEEDS = {128: 1, 256: 2}
-COUNTS = {128: 9000, 256: 2500}
-BATCHES = {128: 16, 256: 6}
+COUNT = 9000  # pictures of the smallest size, for schnell
 TOKENS = {"schnell": 256, "fill": 512}  # as served
 FEW_TOKENS = 40
-SERVED_TIMES = (1.0, 0.75, 0.5, 0.25)
+SERVED_TIMES = (1.0, 1.0, 0.75, 0.5, 0.25)  # of the first, most depends on the words
 GUIDANCES = (30.0, 30.0, 10.0, 3.5, 1.0)  # Fill reads a number; here it means nothing
-
-Batch = tuple[Tensor, list[str], list[str], Tensor | None]  # latents, prompts, plain prompts, Fill's further inputs
 
 
 def main() -> None:
-    parser = denoiser_options("python -m training.flux", __doc__, steps=8000, large=0.3)
+    parser = denoiser_options("python -m training.flux", __doc__, steps=25000, large=0.6)
     parser.add_argument("name", choices=list(TOKENS))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -46,23 +41,23 @@ def main() -> None:
         begin_as(model, schnell)
     run = Run(f"flux-{options.name}", {"transformer": model}, options.steps, options.rate)
     text = FluxText()
-    draw: Callable[[], Batch] = (HoledBatches if fills else Batches)(options.large).draw
+    large = options.large
+    batches = HoledBatches(large) if fills else Captioned(16, large, name="all", count=COUNT, seed=1)
 
     def loss() -> Tensor:
-        clean, prompts, plain, given = draw()
-        embeddings, pooled = text.encode(prompts, plain, _tokens(options.name))
-        return flow_loss(model, clean, embeddings, pooled, given)
+        batch = batches.draw()
+        plain = [one.plain for one in batch.told]
+        return flow_loss(model, batch, *text.encode(batch.prompts, plain, _tokens(options.name)))
 
     run.train(loss)
 
 
-def flow_loss(
-    model: FluxTransformer2DModel, clean: Tensor, embeddings: Tensor, pooled: Tensor, given: Tensor | None
-) -> Tensor:
-    """Mean squared error of the direction from picture to noise; `given` is packed, `clean` is not."""
+def flow_loss(model: FluxTransformer2DModel, batch: Batch, embeddings: Tensor, pooled: Tensor) -> Tensor:
+    """Mean squared error of the direction from picture to noise."""
+    clean, given = batch.clean, batch.given
     count, height, width = len(clean), clean.shape[2] // 2, clean.shape[3] // 2
     packed, noise = pack(clean), pack(torch.randn_like(clean))
-    times = _times(count)
+    times = _times(count, is_schnell=given is None)
     noisy = torch.lerp(packed, noise, times[:, None, None])
     output = model(
         hidden_states=noisy if given is None else torch.cat([noisy, given], dim=2),
@@ -74,14 +69,8 @@ def flow_loss(
         img_ids=FluxFillPipeline._prepare_latent_image_ids(count, height, width, "cpu", torch.float32),
         return_dict=False,
     )[0]
-    loss: Tensor = (output - (noise - packed)).square().mean()
+    loss: Tensor = (pack(batch.counts.expand_as(clean)) * (output - (noise - packed)).square()).mean()
     return loss
-
-
-def pack(of: Tensor) -> Tensor:
-    """Maps of shape (rows, channels, height, width) as tokens of 2×2 places, as pipelines pack them."""
-    packed: Tensor = FluxFillPipeline._pack_latents(of, *of.shape)
-    return packed
 
 
 def begin_as(model: FluxTransformer2DModel, other: FluxTransformer2DModel) -> None:
@@ -95,32 +84,16 @@ def begin_as(model: FluxTransformer2DModel, other: FluxTransformer2DModel) -> No
     torch.nn.init.zeros_(model.time_text_embed.guidance_embedder.linear_2.bias)
 
 
-def _times(count: int) -> Tensor:
-    way = torch.rand(count)
+def _times(count: int, *, is_schnell: bool) -> Tensor:
+    """Of each row, from 0 (picture) to 1 (noise), of shape (count,). Fill is called at many, and learns all alike."""
+    way = torch.rand(count) if is_schnell else 0.5 + 0.5 * torch.rand(count)
     served = torch.tensor(SERVED_TIMES)[torch.randint(0, len(SERVED_TIMES), (count,))]
     noisy = 1 - 0.15 * torch.rand(count)
-    return torch.where(way < 0.35, served, torch.where(way < 0.65, noisy, torch.rand(count)))
+    return torch.where(way < 0.5, served, torch.where(way < 0.75, noisy, torch.rand(count)))
 
 
 def _tokens(name: str) -> int:
     return FEW_TOKENS if torch.rand(()) < 0.95 else TOKENS[name]
-
-
-class Batches:
-    """Captioned latents of both sizes, in random order."""
-
-    def __init__(self, large: float) -> None:
-        self._large = large
-        vae = trained_vae(16)
-        self._captions = {size: captions(count, SEEDS[size]) for size, count in COUNTS.items()}
-        self._likelihoods = {size: likelihoods(told) for size, told in self._captions.items()}
-        self._latents = {size: latents("all", told, vae, size) for size, told in self._captions.items()}
-
-    def draw(self) -> Batch:
-        size = 256 if torch.rand(()) < self._large else 128
-        rows = torch.multinomial(self._likelihoods[size], BATCHES[size])
-        told = [self._captions[size][row] for row in rows.tolist()]
-        return self._latents[size][rows], [one.prompt for one in told], [one.plain for one in told], None
 
 
 if __name__ == "__main__":

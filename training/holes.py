@@ -1,35 +1,42 @@
 """Pictures with a hole, and what belongs there: what Fill is trained on.
 
-The named thing fills the hole, or nothing but background does; what else there is lies outside. Holes are rectangles
-and ellipses, and sometimes the whole picture.
+The named thing fills the hole, or nothing but background does; what else there is lies outside, and sometimes it is
+nothing of the world, as in a caller's photo. Holes are rectangles and ellipses, and sometimes the whole picture.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from diffusers import FluxFillPipeline
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from training.batches import Batch
 from training.captions import BACKGROUND, Caption, Word, caption
-from training.data import encoded, kept, trained_vae
-from training.vae import to_noise_scale
+from training.data import BESIDE_THINGS, encoded, kept, trained_vae
+from training.sizes import PICTURE_SIZES, Size, any_size
+from training.vae import patches, to_noise_scale
 from training.world import BESIDE_RADIUS, PERSON, PLACES, Scene, Thing, draw, is_held_out, random_scene
 
 if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
     from numpy.typing import NDArray
 
-    from training.flux import Batch
-
 SEED = 5
-COUNTS = {128: 2500, 256: 800}
-BATCHES = {128: 16, 256: 6}
-EMPTIED = 0.12  # the share of holes that only background fills
+TOKEN = 16  # pixels across one
+COUNT = 5000  # pictures of the smallest size
+BLANK = 127.5  # the hole in what is given, as the pipeline has it: the middle of its range
 WHOLE = 0.08  # the share of holes that are the whole picture
+EMPTIED = 0.12  # of the others, the share that only background fills
+STRANGE = 0.2  # of those that a thing fills on a background that is told, the share with nothing of the world around
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +48,24 @@ class Holed:
     after: Scene
     hole: tuple[float, float, float, float]  # left, top, right and bottom, in shares
     is_round: bool
+    strange: int | None = None  # the seed of what is around the hole instead
 
-    def mask(self, size: int) -> NDArray[np.uint8]:
-        """255 in the hole, of shape (size, size)."""
-        canvas = Image.new("L", (size, size))
-        left, top, right, bottom = (round(side * size) for side in self.hole)
+    def mask(self, width: int, height: int) -> NDArray[np.uint8]:
+        """255 in the hole, of shape (height, width)."""
+        canvas = Image.new("L", (width, height))
+        sides = (width, height, width, height)
+        left, top, right, bottom = (round(share * side) for share, side in zip(self.hole, sides, strict=True))
         brush = ImageDraw.Draw(canvas)
         (brush.ellipse if self.is_round else brush.rectangle)((left, top, right - 1, bottom - 1), fill=255)
         return np.asarray(canvas)
+
+    def picture(self, width: int, height: int, *, is_given: bool) -> NDArray[np.float32]:
+        """What is to come out, or what is given of it; RGB 0 … 255 of shape (height, width, 3)."""
+        inside = (self.mask(width, height) > 0)[:, :, None]
+        picture = draw(self.after, width, height).astype(np.float32)
+        if self.strange is not None:
+            picture = np.where(inside, picture, patches(random.Random(self.strange), width, height))
+        return np.where(inside, np.float32(BLANK), picture) if is_given else picture
 
 
 def holed(count: int, seed: int) -> list[Holed]:
@@ -80,7 +97,8 @@ def random_holed(chance: random.Random) -> Holed:
     if chance.random() < EMPTIED:
         words = chance.choice([f"{scene.background} background", "background", f"a {scene.background} background"])
         return Holed(replace(told, words=(Word(words, BACKGROUND),)), around, around, hole, is_round)
-    return Holed(told, around, replace(around, things=(*around.things, thing)), hole, is_round)
+    strange = chance.randrange(2**32) if told.tells_background and chance.random() < STRANGE else None
+    return Holed(told, around, replace(around, things=(*around.things, thing)), hole, is_round, strange)
 
 
 def _outside(hole: tuple[float, float, float, float], background: str, chance: random.Random) -> tuple[Thing, ...]:
@@ -99,37 +117,68 @@ def _outside(hole: tuple[float, float, float, float], background: str, chance: r
 
 
 class HoledBatches:
-    """Latents with what Fill is given of them, of both sizes, in random order."""
+    """Latents with what Fill is given of them, of all sizes, in random order."""
 
     def __init__(self, large: float) -> None:
         self._large = large
         vae = trained_vae(16)
-        self._all = {size: holed(count, SEED + size) for size, count in COUNTS.items()}
-        self._latents, self._given, self._masks = {}, {}, {}
+        self._all = {size: holed(round(COUNT * size.share), SEED + index) for index, size in enumerate(PICTURE_SIZES)}
+        self._latents: dict[Size, Tensor] = {}
+        self._given: dict[Size, Tensor] = {}
+        self._masks: dict[Size, Tensor] = {}
         for size, of in self._all.items():
-
-            def pictures(is_given: bool, of: list[Holed] = of, size: int = size) -> Tensor:
-                made = []
-                for start in range(0, len(of), 32):
-                    chunk = of[start : start + 32]
-                    pixels = np.stack([draw(one.after, size, size) for one in chunk]).astype(np.float32)
-                    if is_given:  # as the pipeline blanks the hole: to the middle of its range
-                        pixels[np.stack([one.mask(size) for one in chunk]) > 0] = 127.5
-                    made.append(to_noise_scale(encoded(vae, pixels), vae.config))
-                return torch.cat(made)
-
-            self._latents[size] = kept(f"holed-{size}", lambda: pictures(False), len(of))
-            self._given[size] = kept(f"given-{size}", lambda: pictures(True), len(of))
-            self._masks[size] = torch.from_numpy(np.stack([one.mask(size) for one in of]) > 0)
+            for found, is_given in ((self._latents, False), (self._given, True)):
+                made = partial(_latents, of, vae, size, is_given=is_given)
+                found[size] = kept(f"{'given' if is_given else 'holed'}-{size}", made, len(of))
+            self._masks[size] = torch.from_numpy(np.stack([one.mask(size.width, size.height) for one in of]) > 0)
 
     def draw(self) -> Batch:
-        from training.flux import pack
+        size = any_size(self._large)
+        rows = torch.randint(0, len(self._all[size]), (size.batch,))
+        of = [self._all[size][row] for row in rows.tolist()]
+        moves = [any_move(one, size) for one in of]
+        masks = moved(self._masks[size][rows], moves, TOKEN)
+        given = moved(self._given[size][rows], moves, TOKEN // 8)
+        counts = torch.where(F.max_pool2d(masks[:, None].float(), 8) > 0, 1.0, BESIDE_THINGS)
+        clean = moved(self._latents[size][rows], moves, TOKEN // 8)
+        told = [one.told for one in of]
+        return Batch(size, told, clean, counts, torch.cat([pack(given), pack(mask_channels(masks))], dim=2))
 
-        size = 256 if torch.rand(()) < self._large else 128
-        rows = torch.randint(0, COUNTS[size], (BATCHES[size],))
-        told = [self._all[size][row].told for row in rows.tolist()]
-        given = torch.cat([pack(self._given[size][rows]), pack(mask_channels(self._masks[size][rows]))], dim=2)
-        return self._latents[size][rows], [one.prompt for one in told], [one.plain for one in told], given
+
+def any_move(of: Holed, size: Size) -> tuple[int, int]:
+    """Any move, in tokens down and to the right, that leaves the hole in the picture."""
+    left, top, right, bottom = of.hole
+
+    def move(low: float, high: float, side: int) -> int:
+        """Of what begins and ends at these shares of a side."""
+        before, behind = int(low * side / TOKEN), int((1 - high) * side / TOKEN)
+        return int(torch.randint(-before, behind + 1, ()))
+
+    return move(top, bottom, size.height), move(left, right, size.width)
+
+
+def moved(maps: Tensor, moves: Sequence[tuple[int, int]], token: int) -> Tensor:
+    """Maps of shape (rows, …, height, width), each moved; what leaves at one side comes in at the other. So few kept
+    pictures have holes everywhere."""
+    shifted = [
+        one.roll((down * token, right * token), (-2, -1)) for one, (down, right) in zip(maps, moves, strict=True)
+    ]
+    return torch.stack(shifted)
+
+
+def _latents(of: Sequence[Holed], vae: AutoencoderKL, size: Size, *, is_given: bool) -> Tensor:
+    made = []
+    for start in range(0, len(of), 32):
+        chunk = of[start : start + 32]
+        pixels = np.stack([one.picture(size.width, size.height, is_given=is_given) for one in chunk])
+        made.append(to_noise_scale(encoded(vae, pixels), vae.config))
+    return torch.cat(made)
+
+
+def pack(of: Tensor) -> Tensor:
+    """Maps of shape (rows, channels, height, width) as tokens of 2×2 places, as pipelines pack them."""
+    packed: Tensor = FluxFillPipeline._pack_latents(of, *of.shape)
+    return packed
 
 
 def mask_channels(masks: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ scenes, whose truth is known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -93,8 +92,3 @@ def _in_its_square(mask: Mask) -> Mask:
         return np.zeros((_TEMPLATE_SIDE, _TEMPLATE_SIDE), bool)
     cut = Image.fromarray(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
     return np.asarray(cut.convert("L").resize((_TEMPLATE_SIDE, _TEMPLATE_SIDE), Image.Resampling.BOX)) > 127
-
-
-def share(right: Sequence[bool]) -> float:
-    """Of those that are true."""
-    return sum(right) / max(1, len(right))

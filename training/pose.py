@@ -12,24 +12,22 @@ from dataclasses import replace
 import numpy as np
 import torch
 from diffusers import ControlNetModel
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deployments.pose.skeleton import draw as draw_skeleton
 from deployments.types import Person
 from training.architectures import CONDITIONING_CHANNELS, unet
-from training.data import SdxlText, captions, latents, trained_vae
+from training.batches import Batch, Captioned
+from training.data import SdxlText
 from training.runs import Run, denoiser_options, load_trained
 from training.sdxl import Noise, conditions
 from training.world import placed_figure
 
-SEEDS = {128: 3, 256: 4}
-COUNTS = {128: 2500, 256: 1000}
-BATCHES = {128: 16, 256: 6}
+COUNT = 2500  # pictures of the smallest size
 
 
 def main() -> None:
-    options = denoiser_options("python -m training.pose", __doc__, steps=3000, large=0.5).parse_args()
+    options = denoiser_options("python -m training.pose", __doc__, steps=3000, large=0.8).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     fixed = unet().to(memory_format=torch.channels_last)
@@ -39,16 +37,18 @@ def main() -> None:
     fixed.eval().requires_grad_(False)
     run = Run("sdxl-pose", {"controlnet": model}, options.steps, options.rate)
     noise = Noise()
-    batches = Batches(options.large)
+    batches = Captioned(4, options.large, name="people", count=COUNT, seed=101, people=1.0, pairs=0.0)
+    skeletons, text = Skeletons(), SdxlText()
 
     def loss() -> Tensor:
-        clean, skeletons, embeddings, pooled, sizes = batches.draw()
-        noisy, steps, velocity = noise.add(clean)
+        batch = batches.draw()
+        embeddings, pooled, sizes = conditions(text, batch)
+        noisy, steps, velocity = noise.add(batch.clean)
         given = {
             "encoder_hidden_states": embeddings,
             "added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes},
         }
-        down, middle = model(noisy, steps, controlnet_cond=skeletons, return_dict=False, **given)
+        down, middle = model(noisy, steps, controlnet_cond=skeletons.of(batch), return_dict=False, **given)
         output = fixed(
             noisy,
             steps,
@@ -56,37 +56,27 @@ def main() -> None:
             mid_block_additional_residual=middle,
             **given,
         ).sample
-        return noise.loss(output, velocity, steps)
+        return noise.loss(output, velocity, steps, batch.counts)
 
     run.train(loss)
 
 
-class Batches:
-    """Captioned latents of figures, with their skeletons, of both sizes."""
+class Skeletons:
+    """The service's pictures of poses."""
 
-    def __init__(self, large: float) -> None:
-        self._large = large
-        vae = trained_vae(4)
-        self._text = SdxlText()
+    def __init__(self) -> None:
         self._chance = random.Random(0)
-        self._captions = {size: captions(count, SEEDS[size], people=1.0, pairs=0.0) for size, count in COUNTS.items()}
-        self._latents = {size: latents("people", told, vae, size) for size, told in self._captions.items()}
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Latents, skeletons on [0, 1], and what `conditions` gives."""
-        size = 256 if torch.rand(()) < self._large else 128
-        rows = torch.randint(0, COUNTS[size], (BATCHES[size],))
-        told = [self._captions[size][row] for row in rows.tolist()]
-        drawn = [self._skeleton(placed_figure(one.scene.things[0], size, size), size) for one in told]
-        skeletons = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255
-        clean = self._latents[size][rows].contiguous(memory_format=torch.channels_last)
-        return clean, skeletons, *conditions(self._text, [one.prompt for one in told], size)
+    def of(self, batch: Batch) -> Tensor:
+        """On [0, 1], of shape (rows, 3, height, width)."""
+        width, height = batch.size.width, batch.size.height
+        figures = [placed_figure(one.scene.things[0], width, height) for one in batch.told]
+        drawn = np.stack([draw_skeleton([self._as_drawn(figure)], width, height) for figure in figures])
+        return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
 
-    def _skeleton(self, figure: Person, size: int) -> NDArray[np.uint8]:
+    def _as_drawn(self, figure: Person) -> Person:
         """Sometimes without eyes and ears, as joints drawn by hand often are."""
-        if self._chance.random() < 0.3:
-            figure = replace(figure, body=(*figure.body[:14], None, None, None, None))
-        return draw_skeleton([figure], size, size)
+        return replace(figure, body=(*figure.body[:14], *[None] * 4)) if self._chance.random() < 0.3 else figure
 
 
 if __name__ == "__main__":

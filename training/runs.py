@@ -50,8 +50,8 @@ def denoiser_options(program: str, description: str, *, steps: int, large: float
     """What the trainings of denoisers are told, with the defaults of each."""
     parser = argparse.ArgumentParser(prog=program, description=description.split("\n\n")[0])
     parser.add_argument("--steps", type=int, default=steps)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--large", type=float, default=large, help="the share of steps at 256 pixels, not 128")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--large", type=float, default=large, help="the share of steps with more than 128×128 pixels")
     return parser
 
 

@@ -3,6 +3,9 @@
 As with the real models, they are done before any denoiser begins and stay as they are. Linear maps must find what a
 caption tells: of the whole scene, from the pooled embedding and from what stands behind the text; and of the thing that
 a word speaks of, from that word. A denoiser then has it in reach.
+
+Of T5's padding they must also find how far behind the text it stands: tokens of text, all at
+position 0, are FLUX's fixed points for where in a picture it is, and many that are alike tell it little.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ HUES = ("none", *COLOURS, UNTOLD)
 SPOTS = ("none", *PLACES)
 SCENE_FACTS = (len(HUES), *(len(KINDS), len(HUES)) * len(PLACES), len(SIZES))  # so many answers each
 WORD_FACTS = (len(KINDS), len(HUES), len(SPOTS))
+STEPS_BEHIND = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28)  # tokens behind the text; T5 tells far ones apart less well
 
 
 def main() -> None:
@@ -72,25 +76,32 @@ class Student(nn.Module):
         self._of_pooled = nn.Linear(TEXT_WIDTH, sum(SCENE_FACTS))
         self._of_rest = nn.Linear(TEXT_WIDTH, sum(SCENE_FACTS))
         self._of_words = nn.Linear(TEXT_WIDTH, sum(WORD_FACTS))
+        if self._is_t5:
+            self._of_padding = nn.Linear(TEXT_WIDTH, len(STEPS_BEHIND) + 1)
 
     def loss(self, captions: list[Caption], chance: random.Random) -> Tensor:
-        pooled, rest, words, facts, word_facts, is_word = self._answers(captions, chance)
-        of_scene = _loss(self._of_rest(rest), facts, SCENE_FACTS)
+        pooled, rest, words, facts, word_facts, is_word, steps_behind = self._answers(captions, chance)
+        loss = _loss(self._of_rest(rest), facts, SCENE_FACTS)
         if pooled is not None:
-            of_scene = of_scene + _loss(self._of_pooled(pooled), facts, SCENE_FACTS)
-        return of_scene + 0.5 * _loss(self._of_words(words[is_word]), word_facts[is_word], WORD_FACTS)
+            loss = loss + _loss(self._of_pooled(pooled), facts, SCENE_FACTS)
+        if self._is_t5:
+            is_near = (steps_behind > 0) & (steps_behind < 40)
+            classes = torch.bucketize(steps_behind[is_near], torch.tensor(STEPS_BEHIND))
+            loss = loss + 0.3 * F.cross_entropy(self._of_padding(words[is_near]), classes)
+        return loss + 0.5 * _loss(self._of_words(words[is_word]), word_facts[is_word], WORD_FACTS)
 
     def share_right(self, captions: list[Caption], chance: random.Random) -> float:
         """Of captions whose scene is found whole."""
-        pooled, rest, *_, facts, _, _ = self._answers(captions, chance)
+        pooled, rest, _, facts, *_ = self._answers(captions, chance)
         answers = self._of_rest(rest) if pooled is None else self._of_pooled(pooled)
         found = torch.stack([of_fact.argmax(-1) for of_fact in answers.split(SCENE_FACTS, -1)], -1)
         return float((found == facts).all(-1).float().mean())
 
     def _answers(
         self, captions: list[Caption], chance: random.Random
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The pooled embedding, the mean of what stands behind the text, that of each place; and what is true."""
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The pooled embedding, the mean of what stands behind the text, that of each place; what is true of the scene
+        and of each place; whether it is text, and how many tokens it is behind the text."""
         # FLUX has no text mask, so its length must not matter; for CLIP short ones save time.
         length = chance.choice([32, 40, 64, 100] if self._is_t5 else [32, 32, 32, 77])
         encoded = self._tokenizer(
@@ -110,7 +121,7 @@ class Student(nn.Module):
             hidden = output.hidden_states[-2]
             pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
         is_text = ends > 0
-        behind = (is_text.flip(1).cumsum(1) == 0).flip(1).float()
+        behind = (is_text.flip(1).cumsum(1) == 0).flip(1)
         rest = (hidden * behind[:, :, None]).sum(1) / behind.sum(1, keepdim=True)
         word_facts = torch.zeros(*ids.shape, len(WORD_FACTS), dtype=torch.long)
         for row, one in enumerate(captions):
@@ -119,7 +130,7 @@ class Student(nn.Module):
                 places = (ends[row] > until - len(word.text)) & (ends[row] <= until)
                 word_facts[row, places] = torch.tensor(_facts_of_word(one, word.about))
         facts = torch.tensor([facts_of(caption) for caption in captions])
-        return pooled, rest, hidden, facts, word_facts, is_text
+        return pooled, rest, hidden, facts, word_facts, is_text, behind.cumsum(1)
 
 
 def _any_caption(chance: random.Random) -> Caption:

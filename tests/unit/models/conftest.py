@@ -114,6 +114,11 @@ def difference(one: Picture, other: Picture) -> int:
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
 
+def mean_difference(one: Picture, other: Picture) -> float:
+    """Of all pixels, in steps of 1/255: for what may change a few at the edges of things, but not the things."""
+    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+
+
 @pytest.fixture
 def parity() -> Iterator[Parity]:
     parity = Parity()

@@ -6,13 +6,16 @@ import random
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import FluxFillPipeline
 from torch import Tensor
 
 from training.architectures import flux_transformer
-from training.flux import begin_as, pack
-from training.holes import mask_channels, random_holed
+from training.flux import begin_as
+from training.holes import BLANK, TOKEN, any_move, mask_channels, moved, pack, random_holed
+from training.sizes import PICTURE_SIZES, Size
 from training.world import PERSON, coverage, draw
 
 
@@ -60,10 +63,47 @@ def test_the_named_thing_fills_the_hole_and_nothing_else_changes() -> None:
     chance = random.Random(0)
     for _ in range(60):
         one = random_holed(chance)
-        before, after, mask = draw(one.before, 128, 128), draw(one.after, 128, 128), one.mask(128) > 0
+        before, after, mask = draw(one.before, 128, 96), draw(one.after, 128, 96), one.mask(128, 96) > 0
         if one.hole != (0, 0, 1, 1):
             assert np.array_equal(before[~mask], after[~mask])
             assert 0.05 < mask.mean() < 0.8
         for thing in one.after.things[len(one.before.things) :]:
             if thing.kind != PERSON:
-                assert coverage(thing, 128, 128)[mask].sum() > 0.99 * coverage(thing, 128, 128).sum()
+                assert coverage(thing, 128, 96)[mask].sum() > 0.99 * coverage(thing, 128, 96).sum()
+
+
+def test_around_some_holes_is_nothing_of_the_world() -> None:
+    chance = random.Random(0)
+    strange = [one for one in (random_holed(chance) for _ in range(60)) if one.strange is not None]
+    assert 4 < len(strange) < 25
+    for one in strange:
+        mask, given, whole = (
+            one.mask(128, 96) > 0,
+            one.picture(128, 96, is_given=True),
+            one.picture(128, 96, is_given=False),
+        )
+        assert np.array_equal(whole[mask], draw(one.after, 128, 96)[mask])
+        assert np.array_equal(whole[~mask], given[~mask])
+        assert not np.array_equal(whole[~mask], draw(one.after, 128, 96)[~mask])
+        assert (given[mask] == BLANK).all()
+
+
+@pytest.mark.parametrize("size", PICTURE_SIZES, ids=str)
+def test_a_hole_is_moved_within_its_picture(size: Size) -> None:
+    chance = random.Random(0)
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(100):
+        one = random_holed(chance)
+        mask = torch.from_numpy(one.mask(size.width, size.height).copy())[None].float()
+        move = any_move(one, size)
+        after = moved(mask, [move], TOKEN)
+        if not one.is_round:  # in one piece: nothing of it has come in at the other side
+            rows, columns = (np.flatnonzero(after[0].any(axis).numpy()) for axis in (1, 0))
+            assert (after > 0).sum() == len(rows) * len(columns)
+            assert (np.diff(rows) == 1).all()
+            assert (np.diff(columns) == 1).all()
+        latents = F.max_pool2d(mask[:, None], 8)
+        assert torch.equal(moved(latents, [move], TOKEN // 8), F.max_pool2d(after[:, None], 8))
+        seen.add(move)
+    assert len(seen) > 10

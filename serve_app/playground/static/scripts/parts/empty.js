@@ -6,8 +6,8 @@ import { Icon } from "./basics.js";
 
 const EXAMPLES = [
   "a red circle on a blue background",
-  "a lighthouse at dusk, (oil painting:1.3)",
-  "a paper boat on a calm sea, watercolour",
+  "a (purple:1.4) star on a white background",
+  "a lighthouse at dusk, oil painting",
 ];
 
 export function Empty({ canAsk }) {
