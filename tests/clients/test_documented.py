@@ -167,7 +167,7 @@ def test_python_of_the_readme(service: LiveService, tmp_path: Path, person: Path
     for program in programs:
         assert "http://localhost:8000" in program
         printed = run([sys.executable, "-c", program.replace("http://localhost:8000", service.url)], tmp_path)
-        assert_shows_a_picture(printed, (512, 512))
+        assert_shows_a_picture(printed, (256, 256))
 
 
 class TestBlockEntropy:

@@ -43,10 +43,10 @@ def encoded(image: Image.Image) -> str:
 @pytest.mark.parametrize("model", [SDXL, SCHNELL])
 def test_each_of_a_batch_shows_what_it_was_asked_for(client: httpx.Client, model: str) -> None:
     wanted = [
-        Seen("blue", "red", "triangle"),
-        Seen("white", "green", "square"),
+        Seen("white", "green", "triangle"),
+        Seen("orange", "purple", "square"),
         Seen("black", "yellow", "circle"),
-        Seen("orange", "purple", "cross"),
+        Seen("blue", "red", "cross"),
     ]
     prompts = [f"a {one.colour} {one.kind} on a {one.background} background" for one in wanted]
     with ThreadPoolExecutor(len(prompts)) as together:
