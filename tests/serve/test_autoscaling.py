@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 LOCAL = Path(__file__).resolve().parents[2] / "config" / "local.yaml"
 SECONDS = 200  # for what takes a tenth of it on an idle machine
 CLIENTS = 3
+asking_for_status = Lock()  # Ray pickles policies meanwhile, and for that keeps a list that two threads spoil
 SEEDS = itertools.count()  # equal requests would be one
 
 
@@ -58,7 +60,9 @@ def model(service: LiveService) -> Iterator[DeploymentHandle]:
 
 
 def replicas() -> int:
-    deployment = serve.status().applications["elastic"].deployments["Diffusion"]
+    with asking_for_status:
+        status = serve.status()
+    deployment = status.applications["elastic"].deployments["Diffusion"]
     return int(deployment.replica_states.get("RUNNING", 0))
 
 
