@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -86,15 +87,17 @@ def trained_text_encoder(name: str) -> tuple[Any, Any]:
 
 def latents(name: str, of: Sequence[Caption], encoder: AutoencoderKL, size: Size) -> Tensor:
     """Of the scenes at that size, as pipelines mix them with noise; kept under that name."""
+    pictures = (draw(one.scene, size.width, size.height) for one in of)
+    kept_as = f"latents-{encoder.config.latent_channels}-{size}-{name}"
+    return kept(kept_as, lambda: latents_of(pictures, encoder), len(of))
 
-    def make() -> Tensor:
-        made = []
-        for start in range(0, len(of), _CHUNK):
-            pictures = np.stack([draw(one.scene, size.width, size.height) for one in of[start : start + _CHUNK]])
-            made.append(to_noise_scale(encoded(encoder, pictures), encoder.config))
-        return torch.cat(made)
 
-    return kept(f"latents-{encoder.config.latent_channels}-{size}-{name}", make, len(of))
+def latents_of(pictures: Iterator[np.ndarray], encoder: AutoencoderKL) -> Tensor:
+    """Of RGB pixels of shape (height, width, 3) each, as pipelines mix them with noise."""
+    made = []
+    while chunk := list(islice(pictures, _CHUNK)):
+        made.append(to_noise_scale(encoded(encoder, np.stack(chunk)), encoder.config))
+    return torch.cat(made)
 
 
 def encoded(encoder: AutoencoderKL, pictures: np.ndarray) -> Tensor:

@@ -21,13 +21,12 @@ from torch import Tensor
 
 from training.batches import Batch
 from training.captions import BACKGROUND, Caption, Word, caption
-from training.data import BESIDE_THINGS, encoded, kept, trained_vae
+from training.data import BESIDE_THINGS, kept, latents_of, trained_vae
 from training.sizes import PICTURE_SIZES, Size, any_size
-from training.vae import patches, to_noise_scale
+from training.vae import patches
 from training.world import BESIDE_RADIUS, PERSON, PLACES, Scene, Thing, draw, is_held_out, random_scene
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
     from numpy.typing import NDArray
 
 SEED = 5
@@ -128,7 +127,8 @@ class HoledBatches:
         self._masks: dict[Size, Tensor] = {}
         for size, of in self._all.items():
             for found, is_given in ((self._latents, False), (self._given, True)):
-                made = partial(_latents, of, vae, size, is_given=is_given)
+                pictures = (one.picture(size.width, size.height, is_given=is_given) for one in of)
+                made = partial(latents_of, pictures, vae)
                 found[size] = kept(f"{'given' if is_given else 'holed'}-{size}", made, len(of))
             self._masks[size] = torch.from_numpy(np.stack([one.mask(size.width, size.height) for one in of]) > 0)
 
@@ -164,15 +164,6 @@ def moved(maps: Tensor, moves: Sequence[tuple[int, int]], token: int) -> Tensor:
         one.roll((down * token, right * token), (-2, -1)) for one, (down, right) in zip(maps, moves, strict=True)
     ]
     return torch.stack(shifted)
-
-
-def _latents(of: Sequence[Holed], vae: AutoencoderKL, size: Size, *, is_given: bool) -> Tensor:
-    made = []
-    for start in range(0, len(of), 32):
-        chunk = of[start : start + 32]
-        pixels = np.stack([one.picture(size.width, size.height, is_given=is_given) for one in chunk])
-        made.append(to_noise_scale(encoded(vae, pixels), vae.config))
-    return torch.cat(made)
 
 
 def pack(of: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ As with the real models, they are done before any denoiser begins and stay as th
 caption tells: of the whole scene, from the pooled embedding and from what stands behind the text; and of the thing that
 a word speaks of, from that word. A denoiser then has it in reach.
 
-Of T5's padding they must also find how far behind the text it stands: tokens of text, all at
-position 0, are FLUX's fixed points for where in a picture it is, and many that are alike tell it little.
+Of T5's padding they must also find how far behind the text it stands: tokens of text, all at position 0,
+are FLUX's fixed points for where in a picture it is, and many that are alike tell it little.
 """
 
 from __future__ import annotations
