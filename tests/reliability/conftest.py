@@ -106,6 +106,11 @@ class FakeService(RunningService):
         return True
 
 
+def has_lost_one(replicas: Collection[psutil.Process]) -> bool:
+    """Whether one of these has ended. One whose model hung ends only a moment after that is answered."""
+    return not all(replica.is_running() for replica in replicas)
+
+
 def configuration(folder: Path, applications: Collection[str] = APPLICATIONS, replicas: int = 2) -> dict[str, Any]:
     """A Serve config file like config/local.yaml: models of the fake family, and what is around them.
 

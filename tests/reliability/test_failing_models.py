@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.reliability.conftest import WATCHDOG_SECONDS, FakeService, wait_until
+from tests.reliability.conftest import WATCHDOG_SECONDS, FakeService, has_lost_one, wait_until
 from tests.reliability.ledger import Ledger, Outcome, share_of_pictures
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def test_a_step_that_hangs_is_answered_by_the_watchdog_and_hangs_nobody_el
     service: FakeService, ledger: Ledger, repeats: Callable[[int], int]
 ) -> None:
     for _ in range(repeats(5)):
-        hung = {replica.pid for replica in service.replicas("sdxl")}
+        replicas = service.replicas("sdxl")
         others = asyncio.create_task(ledger.ask_many(12, "!slow=0.05"))
         await asyncio.sleep(0.2)
         entry = await ledger.ask("!hang=2")
@@ -42,8 +42,9 @@ async def test_a_step_that_hangs_is_answered_by_the_watchdog_and_hangs_nobody_el
         assert share_of_pictures(await ledger.ask_many(8)) == 1  # also those sent to the replica that is about to leave
         for other in await others:  # who was in the forward that hung may be the reason, too
             assert other.outcome is Outcome.PICTURE or other.code == "replica_lost", other
+        await asyncio.to_thread(wait_until, lambda lost=replicas: has_lost_one(lost))
         await asyncio.to_thread(wait_until, service.is_whole)
-        assert len(hung - {replica.pid for replica in service.replicas("sdxl")}) == 1
+        assert [replica.is_running() for replica in replicas].count(False) == 1
     ledger.assert_nothing_lost(Outcome.REFUSED)
 
 

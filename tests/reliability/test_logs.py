@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.canaries import CANARIES, canary_picture, leaks, leaks_below
-from tests.reliability.conftest import FakeService
+from tests.reliability.conftest import FakeService, has_lost_one, wait_until
 from tests.reliability.ledger import PATH, Ledger, Outcome
 
 pytestmark = pytest.mark.anyio
@@ -82,12 +82,16 @@ async def test_nothing_that_a_caller_sends_is_in_any_file_of_the_cluster(
     answers.append(await client.post(PATH, json=body | {"size": CANARIES["field"]}, headers=headers))
     answers.append(await client.post(PATH, content=json.dumps(body)[:-1], headers=headers))
     for faulty in ("!die=1", "!hang=1", "!nan", ""):
+        await asyncio.to_thread(wait_until, service.is_whole)
+        replicas = service.replicas("sdxl")
         prompt = f"{CANARIES['prompt']} {faulty}"
         files = {"image": (CANARIES["file"], picture, "image/png")}
         edit = await client.post(
             "/v1/images/edits", data={"prompt": prompt, "size": "64x64"}, files=files, headers=headers, timeout=60
         )
         answers.append(edit)
+        if "hang" in faulty:  # its replica ends only a moment after the answer: the next test finds none that will
+            await asyncio.to_thread(wait_until, lambda lost=replicas: has_lost_one(lost))
     assert {answer.status_code for answer in answers} == {500, 400, 503, 200}
     assert not any(leaks(answer.text) for answer in answers)
     assert records(service.logs)
