@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes requirements.lock (what the service needs) and requirements-dev.lock (that and the tools of `make test`).
+# Writes requirements.lock (what the service needs) and requirements-dev.lock (that, the extra of training, and the tools
+# of `make test`).
 # Both hold for every supported Python and platform, carry hashes and name no index, so that any mirror serves them.
 # torch and the CUDA packages that it pins itself are left out: scripts/install.sh picks the build for the hardware.
 set -euo pipefail
@@ -12,7 +13,7 @@ for package in cuda-{bindings,pathfinder,toolkit} \
     nvidia-{nccl-cu13,nvjitlink,nvshmem-cu13,nvtx}; do
     compile+=(--no-emit-package "$package")
 done
-"${compile[@]}" --group dev --output-file requirements-dev.lock "$@"
+"${compile[@]}" --extra training --group dev --output-file requirements-dev.lock "$@"
 "${compile[@]}" --constraint requirements-dev.lock --no-annotate --output-file requirements.lock "$@"
 
 # The clients that tests run as programs of their own.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from training.captions import Caption
-from training.data import captions, importance, latents, likelihoods, trained_vae
+from training.captions import Caption, captions
+from training.data import importance, latents, likelihoods, trained_vae
 from training.sizes import PICTURE_SIZES, Size, any_size
 
 
@@ -20,7 +21,7 @@ class Batch:
     size: Size
     told: Sequence[Caption]
     clean: Tensor  # latents of shape (rows, channels, height / 8, width / 8)
-    counts: Tensor  # how much each latent counts, of shape (rows, 1, height / 8, width / 8)
+    loss_weights: Tensor  # of each latent, of shape (rows, 1, height / 8, width / 8)
     given: Tensor | None = None  # Fill's further inputs, packed
 
     @property
@@ -36,14 +37,14 @@ class Captioned:
         self._large = large
         vae = trained_vae(channels)
         self._captions = {
-            size: captions(round(count * size.share), seed + index, **shares)
+            size: captions(round(count * size.share), random.Random(seed + index), **shares)
             for index, size in enumerate(PICTURE_SIZES)
         }
         self._likelihoods = {size: likelihoods(told) for size, told in self._captions.items()}
-        self._latents = {size: latents(name, told, vae, size) for size, told in self._captions.items()}
+        self._latents = {size: latents(f"{name}-{channels}", told, vae, size) for size, told in self._captions.items()}
 
     def draw(self) -> Batch:
         size = any_size(self._large)
-        rows = torch.multinomial(self._likelihoods[size], size.batch)
+        rows = torch.multinomial(self._likelihoods[size], size.batch, replacement=True)
         told = [self._captions[size][row] for row in rows.tolist()]
         return Batch(size, told, self._latents[size][rows], importance([one.scene for one in told], size))

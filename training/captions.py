@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-from training.world import PAIRS, PERSON, Scene, Thing
+from training.world import PAIRS, PERSON, Scene, Thing, is_held_out, random_scene
 
 BACKGROUND = -1  # what a word speaks of, if of no thing
-NAMES = {PERSON: ("person", "man", "woman", "figure")}
+PEOPLE = ("person", "man", "woman", "figure")
 OPENINGS = ("a picture of", "a photo of", "a drawing of", "an image of", "an illustration of", "a painting of")
 ENDINGS = (", minimal", ", flat style", ", high quality", ", highly detailed", ", simple shapes", ", best quality")
 WHERE = {
@@ -90,6 +90,16 @@ def caption(scene: Scene, chance: random.Random) -> Caption:
     return Caption(tuple(words), scene, tells_background, tells_things, tells_colour, tells_kind)
 
 
+def captions(count: int, chance: random.Random, **shares: float) -> list[Caption]:
+    """Of scenes to train on; `shares` are those of `random_scene`."""
+    found: list[Caption] = []
+    while len(found) < count:
+        scene = random_scene(chance, **shares)
+        if not is_held_out(scene):
+            found.append(caption(scene, chance))
+    return found
+
+
 def plainest(scene: Scene) -> Caption:
     """What a newcomer would write."""
     chance = random.Random(0)
@@ -119,7 +129,7 @@ def _things(scene: Scene, chance: random.Random, tells_colour: bool, tells_kind:
     if not is_above and way < 0.4:
         return [*phrases[0], Word(chance.choice(["and", "beside", "next to", "with"])), *phrases[1]]
     order = [0, 1] if chance.random() < 0.6 else [1, 0]
-    placed = [[*phrases[index], Word(chance.choice(WHERE[scene.things[index].place][:1]), index)] for index in order]
+    placed = [[*phrases[index], Word(WHERE[scene.things[index].place][0], index)] for index in order]
     return [*placed[0], Word("and"), *placed[1]]
 
 
@@ -132,10 +142,10 @@ def _phrase(
     tells_kind: bool = True,
     is_plain: bool = False,
 ) -> list[Word]:
-    name = chance.choice(NAMES[PERSON]) if thing.kind == PERSON and not is_plain else thing.kind
+    name = chance.choice(PEOPLE) if thing.kind == PERSON and not is_plain else thing.kind
     name = name if tells_kind else chance.choice(["shape", "one"])
     colour = Word(thing.colour, index, thing.strength)
-    before = [Word(f"{chance.choice(_SIZES[thing.size])}", index)] if thing.size else []
+    before = [Word(chance.choice(_SIZES[thing.size]), index)] if thing.size else []
     article = "a" if before else _article(thing.colour)
     if not tells_colour:
         return [Word("a", index), *before, Word(name, index)]

@@ -6,40 +6,29 @@ Scenes, captions and their embeddings cost next to nothing and are made anew; wh
 from __future__ import annotations
 
 import contextlib
-import random
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deployments.models.prompt import parse
 from deployments.models.text_encoding import TextEncoder, Window
 from training.architectures import vae
-from training.captions import Caption, caption
+from training.captions import Caption
 from training.runs import folder, load_trained
 from training.sizes import Size
 from training.text import new_encoder
-from training.vae import to_noise_scale
-from training.world import PERSON, Scene, draw, is_held_out, random_scene
+from training.vae import as_pixels, to_noise_scale
+from training.world import PERSON, Scene, draw
 
 _CHUNK = 32
 BESIDE_THINGS = 0.3  # how much a latent counts there
-
-
-def captions(count: int, seed: int, **shares: float) -> list[Caption]:
-    """Of scenes to train on; `shares` are those of `random_scene`."""
-    chance = random.Random(seed)
-    found: list[Caption] = []
-    while len(found) < count:
-        scene = random_scene(chance, **shares)
-        if not is_held_out(scene):
-            found.append(caption(scene, chance))
-    return found
 
 
 def likelihoods(of: Sequence[Caption]) -> Tensor:
@@ -74,7 +63,7 @@ def trained_vae(channels: int) -> AutoencoderKL:
     model = vae(channels)
     load_trained(model, f"vae-{channels}", "vae")
     with contextlib.suppress(FileNotFoundError):
-        load_trained(model, f"vae-{channels}-whole", "vae")
+        load_trained(model, f"vae-{channels}-whole", "vae", is_whole=False)
     return model.eval().requires_grad_(False)
 
 
@@ -87,25 +76,34 @@ def trained_text_encoder(name: str) -> tuple[Any, Any]:
 
 def latents(name: str, of: Sequence[Caption], encoder: AutoencoderKL, size: Size) -> Tensor:
     """Of the scenes at that size, as pipelines mix them with noise; kept under that name."""
-    pictures = (draw(one.scene, size.width, size.height) for one in of)
-    kept_as = f"latents-{encoder.config.latent_channels}-{size}-{name}"
-    return kept(kept_as, lambda: latents_of(pictures, encoder), len(of))
+    scenes = [one.scene for one in of]
+    return kept_latents(f"{name}-{size}", scenes, lambda scene: draw(scene, size.width, size.height), encoder)
 
 
-def latents_of(pictures: Iterator[np.ndarray], encoder: AutoencoderKL) -> Tensor:
-    """Of RGB pixels of shape (height, width, 3) each, as pipelines mix them with noise."""
+def kept_latents(name: str, of: Sequence[Any], drawn: Callable[[Any], NDArray[Any]], encoder: AutoencoderKL) -> Tensor:
+    """As pipelines mix them with noise, of the pictures that `drawn` makes `of` something: RGB pixels of shape (height,
+    width, 3) each. Made once: a file is kept for the same name, `of` and encoder. What `drawn` does is not told apart:
+    whoever changes it deletes the files."""
+    told = zlib.crc32(repr(of).encode())
+    for parameter in encoder.encoder.parameters():
+        told = zlib.crc32(parameter.detach().numpy().tobytes(), told)
+    file = folder("data") / f"{name}-{told:08x}.safetensors"
+    if not file.exists():
+        print(f"making {file.name}", flush=True)
+        scratch = file.with_suffix(".new")
+        save_file({"latents": _latents(map(drawn, of), encoder).contiguous()}, scratch)
+        scratch.replace(file)
+    tensor: Tensor = load_file(file)["latents"]
+    return tensor
+
+
+def _latents(pictures: Iterator[NDArray[Any]], encoder: AutoencoderKL) -> Tensor:
     made = []
-    while chunk := list(islice(pictures, _CHUNK)):
-        made.append(to_noise_scale(encoded(encoder, np.stack(chunk)), encoder.config))
-    return torch.cat(made)
-
-
-def encoded(encoder: AutoencoderKL, pictures: np.ndarray) -> Tensor:
-    """The VAE's own latents of RGB pixels of shape (count, height, width, 3)."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        mode: Tensor = encoder.encode(pixels).latent_dist.mode()
-    return mode
+        while chunk := list(islice(pictures, _CHUNK)):
+            own = encoder.encode(as_pixels(chunk)).latent_dist.mode()
+            made.append(to_noise_scale(own, encoder.config))
+    return torch.cat(made)
 
 
 class SdxlText:
@@ -144,14 +142,3 @@ class FluxText:
 
 def _windows(encoder: TextEncoder, prompts: Sequence[str]) -> list[Window]:
     return [encoder.windows(encoder.tokenize(parse(prompt)), 1)[0] for prompt in prompts]
-
-
-def kept(name: str, make: Any, count: int) -> Tensor:
-    file = folder("data") / f"{name}-{count}.safetensors"
-    if not file.exists():
-        print(f"making {file.name}", flush=True)
-        scratch = file.with_suffix(".new")
-        save_file({"tensor": make().contiguous()}, scratch)
-        scratch.replace(file)
-    tensor: Tensor = load_file(file)["tensor"]
-    return tensor

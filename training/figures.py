@@ -100,6 +100,11 @@ def head(person: Person, width: int, height: int) -> NDArray[np.float32]:
     return share_covered(canvas, OVERSAMPLING)
 
 
+def body(person: Person, width: int, height: int) -> NDArray[np.bool_]:
+    """Where the figure is, of shape (height, width)."""
+    return np.asarray(np.maximum(clothes(person, width, height), head(person, width, height)) > 0.5)
+
+
 def draw_figure(
     picture: NDArray[np.float32], person: Person, colour: tuple[float, float, float]
 ) -> NDArray[np.float32]:

@@ -69,7 +69,7 @@ def flow_loss(model: FluxTransformer2DModel, batch: Batch, embeddings: Tensor, p
         img_ids=FluxFillPipeline._prepare_latent_image_ids(count, height, width, "cpu", torch.float32),
         return_dict=False,
     )[0]
-    loss: Tensor = (pack(batch.counts.expand_as(clean)) * (output - (noise - packed)).square()).mean()
+    loss: Tensor = (pack(batch.loss_weights.expand_as(clean)) * (output - (noise - packed)).square()).mean()
     return loss
 
 

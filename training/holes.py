@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from training.batches import Batch
 from training.captions import BACKGROUND, Caption, Word, caption
-from training.data import BESIDE_THINGS, kept, latents_of, trained_vae
+from training.data import BESIDE_THINGS, kept_latents, trained_vae
 from training.sizes import PICTURE_SIZES, Size, any_size
 from training.vae import patches
 from training.world import BESIDE_RADIUS, PERSON, PLACES, Scene, Thing, draw, is_held_out, random_scene
@@ -112,7 +112,8 @@ def _outside(hole: tuple[float, float, float, float], background: str, chance: r
     ]
     if not free or other.colour == background or chance.random() < 0.5:
         return ()
-    return (replace(other, centre=chance.choice(free), radius=radius),)
+    beside = replace(other, centre=chance.choice(free), radius=radius)
+    return () if is_held_out(Scene(things=(beside,), background=background)) else (beside,)
 
 
 class HoledBatches:
@@ -127,9 +128,8 @@ class HoledBatches:
         self._masks: dict[Size, Tensor] = {}
         for size, of in self._all.items():
             for found, is_given in ((self._latents, False), (self._given, True)):
-                pictures = (one.picture(size.width, size.height, is_given=is_given) for one in of)
-                made = partial(latents_of, pictures, vae)
-                found[size] = kept(f"{'given' if is_given else 'holed'}-{size}", made, len(of))
+                drawn = methodcaller("picture", size.width, size.height, is_given=is_given)
+                found[size] = kept_latents(f"{'given' if is_given else 'holed'}-{size}", of, drawn, vae)
             self._masks[size] = torch.from_numpy(np.stack([one.mask(size.width, size.height) for one in of]) > 0)
 
     def draw(self) -> Batch:
@@ -139,10 +139,10 @@ class HoledBatches:
         moves = [any_move(one, size) for one in of]
         masks = moved(self._masks[size][rows], moves, TOKEN)
         given = moved(self._given[size][rows], moves, TOKEN // 8)
-        counts = torch.where(F.max_pool2d(masks[:, None].float(), 8) > 0, 1.0, BESIDE_THINGS)
+        loss_weights = torch.where(F.max_pool2d(masks[:, None].float(), 8) > 0, 1.0, BESIDE_THINGS)
         clean = moved(self._latents[size][rows], moves, TOKEN // 8)
         told = [one.told for one in of]
-        return Batch(size, told, clean, counts, torch.cat([pack(given), pack(mask_channels(masks))], dim=2))
+        return Batch(size, told, clean, loss_weights, torch.cat([pack(given), pack(mask_channels(masks))], dim=2))
 
 
 def any_move(of: Holed, size: Size) -> tuple[int, int]:

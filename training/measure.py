@@ -39,13 +39,13 @@ class Seen:
 
 def look(picture: Pixels, within: Mask | None = None) -> Seen:
     """Of RGB pixels of shape (height, width, 3). `within`: only what is there counts as a thing."""
-    background = background_of(picture)
-    mask = thing_mask(picture, background)
+    background = nearest_colour(background_of(picture))
+    mask = thing_mask(picture)
     if within is not None:
         mask &= within
     if mask.mean() < _LEAST_SHARE:
-        return Seen(nearest_colour(background), None, None)
-    return Seen(nearest_colour(background), nearest_colour(colour_in(picture, mask)), shape_of(mask))
+        return Seen(background, None, None)
+    return Seen(background, nearest_colour(colour_in(picture, mask)), shape_of(mask))
 
 
 def background_of(picture: Pixels) -> NDArray[np.float64]:
@@ -55,9 +55,9 @@ def background_of(picture: Pixels) -> NDArray[np.float64]:
     return np.asarray(np.median(np.concatenate([side.reshape(-1, 3) for side in border]), axis=0))
 
 
-def thing_mask(picture: Pixels, background: NDArray[np.float64]) -> Mask:
+def thing_mask(picture: Pixels) -> Mask:
     """Where the picture is not background."""
-    return np.asarray(np.abs(picture - background).sum(-1) > _DIFFERS)
+    return np.asarray(np.abs(picture - background_of(picture)).sum(-1) > _DIFFERS)
 
 
 def colour_in(picture: Pixels, mask: Mask) -> NDArray[np.float64]:
@@ -66,6 +66,7 @@ def colour_in(picture: Pixels, mask: Mask) -> NDArray[np.float64]:
 
 
 def nearest_colour(colour: NDArray[np.float64]) -> str:
+    """The name of the world's colour that is nearest to RGB of 0 … 255."""
     return min(COLOURS, key=lambda name: float(np.square(colour - COLOURS[name]).sum()))
 
 
@@ -87,7 +88,7 @@ def _template(kind: str) -> Mask:
 
 def _in_its_square(mask: Mask) -> Mask:
     """The mask's own rectangle, without stray pixels at its sides, scaled to a square."""
-    rows, columns = (np.flatnonzero(mask.sum(axis) > 0.02 * mask.shape[1 - axis]) for axis in (1, 0))
+    rows, columns = (np.flatnonzero(mask.sum(axis) > 0.02 * mask.shape[axis]) for axis in (1, 0))
     if not len(rows) or not len(columns):
         return np.zeros((_TEMPLATE_SIDE, _TEMPLATE_SIDE), bool)
     cut = Image.fromarray(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])

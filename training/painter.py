@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from config.mistakes import read_yaml
 from config.schema import ModelConfig, ModelSettings, Preset, Weights
 from deployments.engine.engine import DiffusionEngine, EngineLimits
+from deployments.engine.job import Job
 from deployments.models.assembly import load_model
 from deployments.models.pixels import to_pixels
 from deployments.models.protocol import GenerationInputs
@@ -44,6 +46,8 @@ class Painter:
         self._engine = DiffusionEngine(EngineLimits(max_rows=2 * TOGETHER, max_running=TOGETHER))
         self._engine.start()
         self._name, self._sheets = name, sheets
+        if sheets is not None:
+            sheets.mkdir(parents=True, exist_ok=True)
         self.width, self.height = size
         self._preset = preset
 
@@ -52,36 +56,40 @@ class Painter:
 
     def paint(self, what: str, prompts: Sequence[str], **each: Sequence[Any]) -> list[Pixels]:
         """A picture for each prompt, with seeds 0, 1, …; `each` has further fields of its inputs, one for each."""
-        jobs = []
-        for index, prompt in enumerate(prompts):
-            asked: dict[str, Any] = {
-                "prompt": prompt,
-                "negative_prompt": "",
-                "width": self.width,
-                "height": self.height,
-                "seed": index,
-                "steps": self._preset.steps,
-                "guidance_scale": self._preset.guidance_scale,
-                "scheduler": "default",
-            }
-            inputs = GenerationInputs(**(asked | {field: values[index] for field, values in each.items()}))
-            jobs.append(lambda inputs=inputs: self.model.generate(inputs, lambda *_: None))
         made: list[Pixels] = []
-        for start in range(0, len(jobs), TOGETHER):
-            running = [self._engine.submit(job) for job in jobs[start : start + TOGETHER]]
+        for start in range(0, len(prompts), TOGETHER):
+            running = [
+                self._begin(prompt, start + index, **{field: values[start + index] for field, values in each.items()})
+                for index, prompt in enumerate(prompts[start : start + TOGETHER])
+            ]
             made += [to_pixels(job.future.result()) for job in running]
         if self._sheets is not None:
             _sheet(made).save(self._sheets / f"{self._name}-{what}.png")
         return made
 
     def seconds(self, **fields: Any) -> float:
-        """For one picture, when nothing else runs; the second one, as the first is slow."""
+        """For one picture, when nothing else runs; the second one, as the first is slow. `fields` are further ones of
+        its inputs."""
         times = []
         for _ in range(2):
             began = time.monotonic()
-            self.paint("one", ["a red circle on a blue background"], **{name: [of] for name, of in fields.items()})
+            to_pixels(self._begin("a red circle on a blue background", 0, **fields).future.result())
             times.append(time.monotonic() - began)
         return times[-1]
+
+    def _begin(self, prompt: str, seed: int, **fields: Any) -> Job[Tensor]:
+        inputs = GenerationInputs(
+            prompt=prompt,
+            negative_prompt="",
+            width=self.width,
+            height=self.height,
+            seed=seed,
+            steps=self._preset.steps,
+            guidance_scale=self._preset.guidance_scale,
+            scheduler="default",
+            **fields,
+        )
+        return self._engine.submit(lambda: self.model.generate(inputs, lambda *_: None))
 
 
 def preset_of(name: str) -> Preset:

@@ -38,15 +38,15 @@ def main() -> None:
     run = Run("sdxl-pose", {"controlnet": model}, options.steps, options.rate)
     noise = Noise()
     batches = Captioned(4, options.large, name="people", count=COUNT, seed=101, people=1.0, pairs=0.0)
-    skeletons, text = Skeletons(), SdxlText()
+    skeletons, text = Skeletons(run.chance), SdxlText()
 
     def loss() -> Tensor:
         batch = batches.draw()
-        embeddings, pooled, sizes = conditions(text, batch)
+        embeddings, pooled, time_ids = conditions(text, batch)
         noisy, steps, velocity = noise.add(batch.clean)
         given = {
             "encoder_hidden_states": embeddings,
-            "added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes},
+            "added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids},
         }
         down, middle = model(noisy, steps, controlnet_cond=skeletons.of(batch), return_dict=False, **given)
         output = fixed(
@@ -56,7 +56,7 @@ def main() -> None:
             mid_block_additional_residual=middle,
             **given,
         ).sample
-        return noise.loss(output, velocity, steps, batch.counts)
+        return noise.loss(output, velocity, steps, batch.loss_weights)
 
     run.train(loss)
 
@@ -64,8 +64,9 @@ def main() -> None:
 class Skeletons:
     """The service's pictures of poses."""
 
-    def __init__(self) -> None:
-        self._chance = random.Random(0)
+    def __init__(self, chance: random.Random) -> None:
+        """`chance` is that of each call."""
+        self._chance = chance
 
     def of(self, batch: Batch) -> Tensor:
         """On [0, 1], of shape (rows, 3, height, width)."""

@@ -1,7 +1,8 @@
 """What every training has in common: where it is kept, how it goes on after a stop, and how it tells how far it is.
 
 A run is a folder of `EASEL_TRAINING`, else of `~/.cache/easel/training`, with `checkpoint.safetensors` of the last
-save, `losses.csv` and `losses.png`. A run that is started anew goes on from there.
+save, `losses.csv` and `losses.png`. A run that is started anew goes on from there, and ends where one that was never
+stopped ends: all chance of a step is seeded by its number.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import csv
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,8 +32,9 @@ def folder(name: str) -> Path:
     return root / name
 
 
-def load_trained(module: nn.Module, name: str, part: str) -> None:
+def load_trained(module: nn.Module, name: str, part: str, *, is_whole: bool = True) -> None:
     """Puts what the run of that name has of the part so far, as running mean, into a module of the same architecture.
+    Without `is_whole` the run may have trained only some of it.
 
     Raises FileNotFoundError if nothing was saved yet.
     """
@@ -41,9 +44,11 @@ def load_trained(module: nn.Module, name: str, part: str) -> None:
     tensors = load_file(file)
     prefix = f"mean/{part}."
     state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-    _, unexpected = module.load_state_dict(state, strict=False)
     assert state, f"{name} has no {part}"
+    _, unexpected = module.load_state_dict(state, strict=False)  # tied weights are saved under one of their names
     assert not unexpected, unexpected
+    missing = dict(module.named_parameters()).keys() - state.keys()
+    assert not (is_whole and missing), f"{name} has not all of {part}: {missing}"
 
 
 def denoiser_options(program: str, description: str, *, steps: int, large: float) -> argparse.ArgumentParser:
@@ -61,9 +66,10 @@ class Run:
     def __init__(self, name: str, modules: Mapping[str, nn.Module], steps: int, peak_rate: float) -> None:
         self.folder = folder(name)
         self._losses = self.folder / "losses.csv"
-        self._losses.touch()
         self.steps = steps
         self.step = 0
+        self.chance = random.Random(0)
+        """Python's, of the current step; torch's is seeded alike."""
         self._peak_rate = peak_rate
         self._modules = modules
         self._parameters = {
@@ -79,10 +85,11 @@ class Run:
         self._resume()
 
     def train(self, loss_of: Callable[[], Tensor]) -> None:
-        """Steps until all are done, each on the loss of a batch that `loss_of` gives."""
+        """Steps until all are done, each on the loss of a batch that `loss_of` gives, of chance of this step alone."""
         began, first, recent, saved = time.monotonic(), self.step, math.nan, time.monotonic()
-        torch.manual_seed(self.step)
         while self.step < self.steps:
+            torch.manual_seed(self.step)
+            self.chance.seed(self.step)
             loss = loss_of()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self._parameters.values(), 1.0)
@@ -117,6 +124,7 @@ class Run:
     def _resume(self) -> None:
         file = self.folder / "checkpoint.safetensors"
         if not file.exists():
+            self._losses.write_text("")
             return
         from safetensors import safe_open
 
@@ -133,6 +141,9 @@ class Run:
                     state[index] = {"step": torch.tensor(float(self.step)), **moments}
         whole = self._optimizer.state_dict()
         self._optimizer.load_state_dict(whole | {"state": state})
+        # Of steps since the last save, which are done again.
+        lines = self._losses.read_text().splitlines(keepends=True)
+        self._losses.write_text("".join(line for line in lines if int(line.split(",")[0]) <= self.step))
         print(f"going on from step {self.step}", flush=True)
 
     def _rate(self) -> float:

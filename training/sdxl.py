@@ -33,15 +33,15 @@ def main() -> None:
 
     def loss() -> Tensor:
         batch = batches.draw()
-        embeddings, pooled, sizes = conditions(text, batch)
+        embeddings, pooled, time_ids = conditions(text, batch)
         noisy, steps, velocity = noise.add(batch.clean)
         output = model(
             noisy,
             steps,
             encoder_hidden_states=embeddings,
-            added_cond_kwargs={"text_embeds": pooled, "time_ids": sizes},
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids},
         ).sample
-        return noise.loss(output, velocity, steps, batch.counts)
+        return noise.loss(output, velocity, steps, batch.loss_weights)
 
     run.train(loss)
 
@@ -65,10 +65,10 @@ class Noise:
             self._scheduler.get_velocity(clean, noise, steps),
         )
 
-    def loss(self, output: Tensor, velocity: Tensor, steps: Tensor, counts: Tensor) -> Tensor:
+    def loss(self, output: Tensor, velocity: Tensor, steps: Tensor, loss_weights: Tensor) -> Tensor:
         """Mean squared error, of less weight where there is little noise: there it is large and tells of noise.
-        `counts` is what `importance` gives."""
-        weights = counts * (1 - self._scheduler.alphas_cumprod[steps]).sqrt()[:, None, None, None]
+        `loss_weights` is what `importance` gives."""
+        weights = loss_weights * (1 - self._scheduler.alphas_cumprod[steps]).sqrt()[:, None, None, None]
         loss: Tensor = (weights * (output - velocity).square()).mean()
         return loss
 
@@ -78,8 +78,8 @@ def conditions(text: SdxlText, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     embeddings, pooled = text.encode(batch.prompts, FEW_TOKENS if torch.rand(()) < 0.85 else 77)
     told = (torch.rand(len(batch.told)) >= EMPTY).float()
     height, width = batch.size.height, batch.size.width
-    sizes = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
-    return embeddings * told[:, None, None], pooled * told[:, None], sizes.expand(len(batch.told), -1)
+    time_ids = torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32)
+    return embeddings * told[:, None, None], pooled * told[:, None], time_ids.expand(len(batch.told), -1)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -21,10 +23,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from training.architectures import TEXT_WIDTH, clip_config, t5_config
-from training.captions import BACKGROUND, Caption, caption
+from training.captions import BACKGROUND, Caption, captions
 from training.runs import Run, load_trained
 from training.tokenizers import clip_tokenizer, t5_tokenizer
-from training.world import COLOURS, PERSON, PLACES, SHAPES, SIZES, random_scene
+from training.world import COLOURS, PERSON, PLACES, SHAPES, SIZES
 
 NAMES = ("clip", "clip-projected", "t5")
 UNTOLD = "untold"
@@ -46,11 +48,11 @@ def main() -> None:
     torch.manual_seed(0)
     student = Student(options.name)
     run = Run(f"text-{options.name}", {"student": student}, options.steps, peak_rate=2e-3)
-    chance = random.Random(run.step)
-    run.train(lambda: student.loss([_any_caption(chance) for _ in range(options.batch)], chance))
+    run.train(lambda: student.loss(captions(options.batch, run.chance), run.chance))
     load_trained(student, run.folder.name, "student")
+    chance = random.Random(-1)
     with torch.no_grad():
-        right = student.share_right([_any_caption(chance) for _ in range(200)], chance)
+        right = student.share_right(captions(200, chance), chance)
     print(f"scenes told right, all facts: {right:.1%}")
 
 
@@ -66,6 +68,19 @@ def new_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, CLIPTextModelWithProjection(clip_config(len(tokenizer), "gelu"))
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What an encoder made of captions, and what is true of them."""
+
+    pooled: Tensor | None  # embeddings, of shape (captions, TEXT_WIDTH); T5 has none
+    behind: Tensor  # the same, the mean of those behind the text
+    hidden: Tensor  # the same of each place, of shape (captions, length, TEXT_WIDTH)
+    facts: Tensor  # of the scenes, of shape (captions, facts)
+    word_facts: Tensor  # of each place, of shape (captions, length, facts)
+    is_text: Tensor  # bool, of shape (captions, length)
+    steps_behind: Tensor  # how many tokens each place is behind the text, of the same shape
+
+
 class Student(nn.Module):
     """A text encoder with the linear maps that question it."""
 
@@ -79,33 +94,31 @@ class Student(nn.Module):
         if self._is_t5:
             self._of_padding = nn.Linear(TEXT_WIDTH, len(STEPS_BEHIND) + 1)
 
-    def loss(self, captions: list[Caption], chance: random.Random) -> Tensor:
-        pooled, rest, words, facts, word_facts, is_word, steps_behind = self._answers(captions, chance)
-        loss = _loss(self._of_rest(rest), facts, SCENE_FACTS)
-        if pooled is not None:
-            loss = loss + _loss(self._of_pooled(pooled), facts, SCENE_FACTS)
+    def loss(self, told: Sequence[Caption], chance: random.Random) -> Tensor:
+        """How far the maps are from finding what captions tell."""
+        read = self._read(told, chance)
+        loss = _loss(self._of_rest(read.behind), read.facts, SCENE_FACTS)
+        if read.pooled is not None:
+            loss = loss + _loss(self._of_pooled(read.pooled), read.facts, SCENE_FACTS)
         if self._is_t5:
-            is_near = (steps_behind > 0) & (steps_behind < 40)
-            classes = torch.bucketize(steps_behind[is_near], torch.tensor(STEPS_BEHIND))
-            loss = loss + 0.3 * F.cross_entropy(self._of_padding(words[is_near]), classes)
-        return loss + 0.5 * _loss(self._of_words(words[is_word]), word_facts[is_word], WORD_FACTS)
+            is_near = (read.steps_behind > 0) & (read.steps_behind < 40)
+            classes = torch.bucketize(read.steps_behind[is_near], torch.tensor(STEPS_BEHIND))
+            loss = loss + 0.3 * F.cross_entropy(self._of_padding(read.hidden[is_near]), classes)
+        of_words = self._of_words(read.hidden[read.is_text])
+        return loss + 0.5 * _loss(of_words, read.word_facts[read.is_text], WORD_FACTS)
 
-    def share_right(self, captions: list[Caption], chance: random.Random) -> float:
-        """Of captions whose scene is found whole."""
-        pooled, rest, _, facts, *_ = self._answers(captions, chance)
-        answers = self._of_rest(rest) if pooled is None else self._of_pooled(pooled)
+    def share_right(self, told: Sequence[Caption], chance: random.Random) -> float:
+        """Of captions whose scene is found whole, 0 … 1."""
+        read = self._read(told, chance)
+        answers = self._of_rest(read.behind) if read.pooled is None else self._of_pooled(read.pooled)
         found = torch.stack([of_fact.argmax(-1) for of_fact in answers.split(SCENE_FACTS, -1)], -1)
-        return float((found == facts).all(-1).float().mean())
+        return float((found == read.facts).all(-1).float().mean())
 
-    def _answers(
-        self, captions: list[Caption], chance: random.Random
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The pooled embedding, the mean of what stands behind the text, that of each place; what is true of the scene
-        and of each place; whether it is text, and how many tokens it is behind the text."""
+    def _read(self, told: Sequence[Caption], chance: random.Random) -> Read:
         # FLUX has no text mask, so its length must not matter; for CLIP short ones save time.
         length = chance.choice([32, 40, 64, 100] if self._is_t5 else [32, 32, 32, 77])
         encoded = self._tokenizer(
-            [caption.plain for caption in captions],
+            [one.plain for one in told],
             padding="max_length",
             max_length=length,
             truncation=True,
@@ -122,19 +135,15 @@ class Student(nn.Module):
             pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
         is_text = ends > 0
         behind = (is_text.flip(1).cumsum(1) == 0).flip(1)
-        rest = (hidden * behind[:, :, None]).sum(1) / behind.sum(1, keepdim=True)
+        mean = (hidden * behind[:, :, None]).sum(1) / behind.sum(1, keepdim=True)
         word_facts = torch.zeros(*ids.shape, len(WORD_FACTS), dtype=torch.long)
-        for row, one in enumerate(captions):
+        for row, one in enumerate(told):
             stretches = one.stretches()
             for word, until in zip(stretches, accumulate(len(word.text) for word in stretches), strict=True):
                 places = (ends[row] > until - len(word.text)) & (ends[row] <= until)
                 word_facts[row, places] = torch.tensor(_facts_of_word(one, word.about))
-        facts = torch.tensor([facts_of(caption) for caption in captions])
-        return pooled, rest, hidden, facts, word_facts, is_text, behind.cumsum(1)
-
-
-def _any_caption(chance: random.Random) -> Caption:
-    return caption(random_scene(chance), chance)
+        facts = torch.tensor([facts_of(one) for one in told])
+        return Read(pooled, mean, hidden, facts, word_facts, is_text, behind.cumsum(1))
 
 
 def facts_of(told: Caption) -> list[int]:

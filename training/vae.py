@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from training.architectures import vae
 from training.runs import Run, load_trained
 from training.world import draw, random_scene
 
+SCENES = 600  # each drawn at several sizes
 CROP = 32
 BATCH = 16
 WHOLE_BATCHES = {96: 4, 128: 2, 256: 1}
@@ -52,10 +54,9 @@ def main() -> None:
     else:
         _begin_at_scale(model)
     run = Run(name, {"vae": model}, options.steps, rate)
-    chance = random.Random(run.step)
-    batches: Crops | Pictures = Pictures(chance) if options.whole else Crops(chance)
+    batches: Crops | Pictures = Pictures(run.chance) if options.whole else Crops(run.chance)
     run.train(lambda: _loss(model, batches.draw()))
-    load_trained(model, name, "vae")
+    load_trained(model, name, "vae", is_whole=not options.whole)
     print(f"{_psnr(model):.1f} dB")
 
 
@@ -123,17 +124,16 @@ def _worst_loss(one: Tensor, other: Tensor) -> Tensor:
 class Crops:
     """Crops of pictures, most of them with an edge inside."""
 
-    def __init__(self, chance: random.Random, pictures: int = 600) -> None:
-        self._chance = chance
-        scenes = [random_scene(chance, people=0.4) for _ in range(pictures)]
+    def __init__(self, chance: random.Random) -> None:
+        """`chance` is that of each draw."""
+        self._chance, of_scenes = chance, random.Random(0)
+        scenes = [random_scene(of_scenes, people=0.4) for _ in range(SCENES)]
         self._pictures = [draw(scene, size, size) for scene in scenes for size in (128, 256)]
-        corners = [(np.ptp(picture.astype(np.int16), axis=(0, 1)).max(), picture) for picture in self._pictures]
-        assert all(spread > 0 for spread, _ in corners)
         self._edges = [np.argwhere((picture != picture[0, 0]).any(-1)) for picture in self._pictures]
 
     def draw(self) -> Tensor:
         """On [-1, 1], of shape (BATCH, 3, CROP, CROP)."""
-        return _as_pixels(
+        return as_pixels(
             [patches(self._chance, CROP, CROP) if self._chance.random() < 0.1 else self._crop() for _ in range(BATCH)]
         )
 
@@ -153,9 +153,10 @@ class Crops:
 class Pictures:
     """Whole pictures, of several sizes."""
 
-    def __init__(self, chance: random.Random, pictures: int = 500) -> None:
-        self._chance = chance
-        scenes = [random_scene(chance, people=0.3) for _ in range(pictures)]
+    def __init__(self, chance: random.Random) -> None:
+        """`chance` is that of each draw."""
+        self._chance, of_scenes = chance, random.Random(0)
+        scenes = [random_scene(of_scenes, people=0.3) for _ in range(SCENES)]
         self._pictures = {size: [draw(scene, size, size) for scene in scenes] for size in WHOLE_BATCHES}
 
     def draw(self) -> Tensor:
@@ -163,8 +164,8 @@ class Pictures:
         size = self._chance.choice(list(WHOLE_BATCHES))
         count = WHOLE_BATCHES[size]
         if self._chance.random() < 0.1:
-            return _as_pixels([patches(self._chance, size, size) for _ in range(count)])
-        return _as_pixels(self._chance.sample(self._pictures[size], count))
+            return as_pixels([patches(self._chance, size, size) for _ in range(count)])
+        return as_pixels(self._chance.sample(self._pictures[size], count))
 
 
 def patches(chance: random.Random, width: int, height: int) -> NDArray[np.float32]:
@@ -175,16 +176,15 @@ def patches(chance: random.Random, width: int, height: int) -> NDArray[np.float3
     return np.asarray(spread[0].permute(1, 2, 0) * 255)
 
 
-def _as_pixels(pictures: list[Any]) -> Tensor:
-    """Of RGB pixels of shape (height, width, 3)."""
+def as_pixels(pictures: Sequence[NDArray[Any]]) -> Tensor:
+    """On [-1, 1], of shape (count, 3, height, width), of RGB 0 … 255 of shape (height, width, 3) each."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _psnr(model: AutoencoderKL) -> float:
     """Of whole pictures that were not trained on."""
     chance = random.Random(-1)
-    pictures = np.stack([draw(random_scene(chance), 256, 256) for _ in range(16)])
-    wanted = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    wanted = as_pixels([draw(random_scene(chance), 256, 256) for _ in range(16)])
     with torch.no_grad():
         decoded = model.decode(model.encode(wanted).latent_dist.mode()).sample.clamp(-1, 1)
     return float(10 * torch.log10(4 / F.mse_loss(decoded, wanted)))

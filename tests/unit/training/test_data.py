@@ -1,14 +1,17 @@
-"""What counts in a loss is things, where they are."""
+"""What counts in a loss is things, where they are; and latents are kept for as long as they are right."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from training.data import BESIDE_THINGS, importance
+from training.architectures import vae
+from training.data import BESIDE_THINGS, importance, kept_latents
 from training.sizes import SMALL, Size
 from training.world import coverage, random_scene
 
@@ -31,3 +34,25 @@ def test_it_is_the_same_for_things_of_one_place_and_size() -> None:
     others = [replace(scene, things=(replace(scene.things[0], kind=kind),)) for kind in ("circle", "star")]
     one, other = importance(others, SMALL)
     assert torch.equal(one, other)
+
+
+def test_latents_are_made_again_for_other_scenes_and_for_another_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EASEL_TRAINING", str(tmp_path))
+    made: list[int] = []
+
+    def drawn(shade: int) -> np.ndarray:
+        made.append(shade)
+        return np.full((16, 24, 3), shade, np.uint8)
+
+    encoder = vae(4).eval()
+    first = kept_latents("shades", [1, 2], drawn, encoder)
+    assert first.shape == (2, 4, 2, 3)
+    assert torch.equal(kept_latents("shades", [1, 2], drawn, encoder), first)
+    assert made == [1, 2]
+    kept_latents("shades", [1, 3], drawn, encoder)
+    assert made == [1, 2, 1, 3]
+    with torch.no_grad():
+        encoder.encoder.conv_in.bias += 1
+    assert not torch.equal(kept_latents("shades", [1, 2], drawn, encoder), first)

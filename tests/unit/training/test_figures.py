@@ -8,14 +8,14 @@ import numpy as np
 
 from deployments.pose.skeleton import JOINTS
 from deployments.pose.skeleton import draw as draw_skeleton
-from training.figures import SKIN, clothes, draw_figure, head, random_figure
+from training.figures import SKIN, body, draw_figure, random_figure
 
 
 def test_a_skeleton_lies_within_its_figure() -> None:
     chance = random.Random(1)
     for _ in range(20):
         person = random_figure(chance)
-        figure = np.maximum(clothes(person, 256, 256), head(person, 256, 256)) > 0.5
+        figure = body(person, 256, 256)
         skeleton = draw_skeleton([person], 256, 256).any(-1)
         assert (skeleton & figure).sum() > 0.95 * skeleton.sum()
         assert figure.sum() < 8 * skeleton.sum()

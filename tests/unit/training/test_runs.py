@@ -30,7 +30,7 @@ def train(name: str, linear: nn.Linear, steps: int, stop_after: int | None = Non
         if run.step == stop_after:
             run.save()
             raise KeyboardInterrupt
-        error: Tensor = linear(torch.full((4, 3), 0.1 * run.step)) - 1.0
+        error: Tensor = linear(torch.randn(4, 3)) - run.chance.random()
         return error.square().mean()
 
     with torch.random.fork_rng(devices=[]):
@@ -62,12 +62,24 @@ def test_a_run_leaves_a_plot_of_its_losses(folder: Path) -> None:
     assert (folder / "run" / "losses.png").stat().st_size > 1000
 
 
+def test_losses_since_the_last_save_are_not_told_twice(folder: Path) -> None:
+    train("run", module(), 60)
+    losses = folder / "run" / "losses.csv"
+    losses.write_text(losses.read_text() + "100,0.5\n")
+    train("run", module(), 120)
+    assert [line.split(",")[0] for line in losses.read_text().splitlines()] == ["50", "60", "100", "120"]
+
+
 def test_weights_that_do_not_fit_are_an_error() -> None:
     train("run", module(), 1)
     with pytest.raises(FileNotFoundError):
         load_trained(module(), "another", "linear")
     with pytest.raises(AssertionError, match="run has no lines"):
         load_trained(module(), "run", "lines")
+    larger = module()
+    larger.register_parameter("gate", nn.Parameter(torch.ones(2)))
+    with pytest.raises(AssertionError, match=r"run has not all of linear.*gate"):
+        load_trained(larger, "run", "linear")
 
 
 def test_weights_that_are_not_trained_stay_and_are_not_kept(folder: Path) -> None:
@@ -77,5 +89,5 @@ def test_weights_that_are_not_trained_stay_and_are_not_kept(folder: Path) -> Non
     assert torch.equal(linear.bias, module().bias)
     fresh = nn.Linear(3, 2)
     bias = fresh.bias.clone()
-    load_trained(fresh, "run", "linear")
+    load_trained(fresh, "run", "linear", is_whole=False)
     assert torch.equal(fresh.bias, bias)
