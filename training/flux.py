@@ -28,7 +28,7 @@ GUIDANCES = (30.0, 30.0, 10.0, 3.5, 1.0)  # Fill reads a number; here it means n
 
 
 def main() -> None:
-    parser = denoiser_options("python -m training.flux", __doc__, steps=25000, large=0.6)
+    parser = denoiser_options("python -m training.flux", __doc__, steps=40000)
     parser.add_argument("name", choices=list(TOKENS))
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -27,7 +27,7 @@ COUNT = 2500  # pictures of the smallest size
 
 
 def main() -> None:
-    options = denoiser_options("python -m training.pose", __doc__, steps=3000, large=0.8).parse_args()
+    options = denoiser_options("python -m training.pose", __doc__, steps=3000).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     fixed = unet().to(memory_format=torch.channels_last)

@@ -51,12 +51,12 @@ def load_trained(module: nn.Module, name: str, part: str, *, is_whole: bool = Tr
     assert not (is_whole and missing), f"{name} has not all of {part}: {missing}"
 
 
-def denoiser_options(program: str, description: str, *, steps: int, large: float) -> argparse.ArgumentParser:
-    """What the trainings of denoisers are told, with the defaults of each."""
+def denoiser_options(program: str, description: str, *, steps: int) -> argparse.ArgumentParser:
+    """What the trainings of denoisers are told."""
     parser = argparse.ArgumentParser(prog=program, description=description.split("\n\n")[0])
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--large", type=float, default=large, help="the share of steps with more than 128×128 pixels")
+    parser.add_argument("--large", type=float, default=0.8, help="the share of steps with more than 128×128 pixels")
     return parser
 
 

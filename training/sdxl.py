@@ -22,7 +22,7 @@ NOISY = 0.4  # the share of steps drawn from the noisiest fifth alone
 
 
 def main() -> None:
-    options = denoiser_options("python -m training.sdxl", __doc__, steps=20000, large=0.6).parse_args()
+    options = denoiser_options("python -m training.sdxl", __doc__, steps=20500).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = unet().to(memory_format=torch.channels_last)

@@ -41,7 +41,7 @@ STEPS_BEHIND = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28)  # tokens behind the te
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.text", description=__doc__.split("\n\n")[0])
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=48)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.vae", description=__doc__.split("\n\n")[0])
     parser.add_argument("channels", type=int, choices=(4, 16))
     parser.add_argument("--whole", action="store_true", help="go on with the decoder, on whole pictures")
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--steps", type=int, default=3000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
