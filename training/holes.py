@@ -85,8 +85,8 @@ def random_holed(chance: random.Random) -> Holed:
         return Holed(caption(scene, chance), Scene(things=(), background=scene.background), scene, (0, 0, 1, 1), False)
     thing = replace(scene.things[0], place="middle", size="")
     is_round = chance.random() < 0.2 and thing.kind != PERSON
-    width = chance.uniform(0.4, 0.75)
-    height = min(0.9, max(0.35, width * chance.uniform(0.8, 1.25)))
+    width = chance.uniform(0.5, 0.85)
+    height = min(0.9, max(0.45, width * chance.uniform(0.8, 1.25)))
     left, top = chance.uniform(0, 1 - width), chance.uniform(0, 1 - height)
     radius = min(width, height) / 2 * chance.uniform(0.8, 0.95) * (0.75 if is_round else 1)
     thing = replace(thing, centre=(left + width / 2, top + height / 2), radius=radius)
