@@ -84,9 +84,10 @@ def kept_latents(name: str, of: Sequence[Any], drawn: Callable[[Any], NDArray[An
     """As pipelines mix them with noise, of the pictures that `drawn` makes `of` something: RGB pixels of shape (height,
     width, 3) each. Made once: a file is kept for the same name, `of` and encoder. What `drawn` does is not told apart:
     whoever changes it deletes the files."""
-    told = zlib.crc32(repr(of).encode())
-    for parameter in encoder.encoder.parameters():
-        told = zlib.crc32(parameter.detach().numpy().tobytes(), told)
+    told = zlib.crc32(repr((of, encoder.config)).encode())
+    for part, parameter in encoder.named_parameters():
+        if part.startswith(("encoder.", "quant_conv.")):
+            told = zlib.crc32(parameter.detach().numpy().tobytes(), told)
     file = folder("data") / f"{name}-{told:08x}.safetensors"
     if not file.exists():
         print(f"making {file.name}", flush=True)

@@ -26,9 +26,9 @@ from deployments.pose.skeleton import draw as draw_skeleton
 from training.captions import Caption, caption, plainest
 from training.figures import body
 from training.holes import Holed, random_holed
-from training.measure import colour_in, look, overlap, thing_mask
+from training.measure import look, overlap, strength_of, thing_mask
 from training.painter import Painter, preset_of
-from training.world import COLOURS, GREY, Scene, Thing, draw, is_held_out, placed_figure, random_scene
+from training.world import COLOURS, Scene, Thing, draw, is_held_out, placed_figure, random_scene
 
 if TYPE_CHECKING:
     from deployments.types import Person
@@ -99,6 +99,7 @@ def measure_itself(count: int, width: int, height: int) -> list[Row]:
     figures = [placed_figure(one.things[0], width, height) for one in posed]
     return [
         *_rows([draw(one.scene, width, height) for one in asked], asked, (0.99, 0.99, 0.99)),
+        _weights(count, lambda _, scenes: [draw(scene, width, height) for scene in scenes]),
         _in_holes([draw(one.after, width, height) for one in holes], holes, 0.99),
         _with_poses([draw(one, width, height) for one in posed], figures, 0.95),
     ]
@@ -106,11 +107,15 @@ def measure_itself(count: int, width: int, height: int) -> list[Row]:
 
 def measure_text_to_image(painter: Painter, count: int) -> list[Row]:
     """Colour, shape, background, weights of words and time."""
+
+    def weighted(weight: float, scenes: list[Scene]) -> Sequence[Pixels]:
+        return painter.paint(f"weight-{weight}", [plainest(scene).prompt for scene in scenes])
+
     asked = _held_out(count)
     made = painter.paint("shapes", [one.prompt for one in asked])
     return [
         *_rows(made, asked, (0.95, 0.85, 0.95)),
-        Row("a word's weight moves its colour", _share_moved(painter, count), 0.9),
+        _weights(count, weighted),
         Row("a picture", painter.seconds(), 3, in_seconds=True),
     ]
 
@@ -223,8 +228,8 @@ def _rows(made: Sequence[Pixels], asked: Sequence[Caption], bars: tuple[float, f
     ]
 
 
-def _share_moved(painter: Painter, count: int) -> float:
-    """Of pictures in which a heavier word for a colour made it stronger than a lighter one."""
+def _weights(count: int, paint: Callable[[float, list[Scene]], Sequence[Pixels]]) -> Row:
+    """Of pictures in which a heavier word for a colour made it stronger than a lighter one did."""
     chance = random.Random(SEED)
     asked: list[Scene] = []
     while len(asked) < count:
@@ -235,18 +240,10 @@ def _share_moved(painter: Painter, count: int) -> float:
     strengths = []
     for weight in (1.5, 0.5):
         scenes = [replace(one, things=(replace(one.things[0], strength=weight),)) for one in asked]
-        made = painter.paint(f"weight-{weight}", [plainest(scene).prompt for scene in scenes])
-        strengths.append([_strength(picture, of.things[0].colour) for picture, of in zip(made, asked, strict=True)])
-    return float(np.mean([strong > weak for strong, weak in zip(*strengths, strict=True)]))
-
-
-def _strength(picture: Pixels, colour: str) -> float:
-    """How far the thing in the middle is from grey in the direction of that colour; about 1 for the colour itself."""
-    height, width = picture.shape[:2]
-    middle = np.zeros((height, width), bool)
-    middle[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = True
-    direction = np.array(COLOURS[colour]) - GREY
-    return float((colour_in(picture, middle) - GREY) @ direction / (direction @ direction))
+        made = paint(weight, scenes)
+        strengths.append([strength_of(picture, of.things[0].colour) for picture, of in zip(made, asked, strict=True)])
+    moved = [strong > weak for strong, weak in zip(*strengths, strict=True)]
+    return Row("a word's weight moves its colour", float(np.mean(moved)), 0.9)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from training.captions import BACKGROUND, Caption, Word, caption
 from training.data import BESIDE_THINGS, kept_latents, trained_vae
 from training.sizes import PICTURE_SIZES, Size, any_size
 from training.vae import patches
-from training.world import BESIDE_RADIUS, PERSON, PLACES, Scene, Thing, draw, is_held_out, random_scene
+from training.world import BESIDE_RADIUS, PERSON, Scene, Thing, draw, is_held_out, random_scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +34,7 @@ TOKEN = 16  # pixels across one
 COUNT = 5000  # pictures of the smallest size
 BLANK = 127.5  # the hole in what is given, as the pipeline has it: the middle of its range
 WHOLE = 0.08  # the share of holes that are the whole picture
+LEAST_STRIP = 0.2  # beside a hole, of a side, for another thing
 EMPTIED = 0.12  # of the others, the share that only background fills
 STRANGE = 0.2  # of those that a thing fills on a background that is told, the share with nothing of the world around
 
@@ -101,19 +102,19 @@ def random_holed(chance: random.Random) -> Holed:
 
 
 def _outside(hole: tuple[float, float, float, float], background: str, chance: random.Random) -> tuple[Thing, ...]:
-    """Another thing beside the hole, where there is room and chance has it."""
+    """Another thing beside the hole, where there is room and chance has it: in the widest strip that is free."""
     other = random_scene(chance, people=0, pairs=0).things[0]
     left, top, right, bottom = hole
-    radius = BESIDE_RADIUS * 0.8
-    free = [
-        (x, y)
-        for x, y in PLACES.values()
-        if x + radius < left or x - radius > right or y + radius < top or y - radius > bottom
-    ]
-    if not free or other.colour == background or chance.random() < 0.5:
-        return ()
-    beside = replace(other, centre=chance.choice(free), radius=radius)
-    return () if is_held_out(Scene(things=(beside,), background=background)) else (beside,)
+    along = chance.uniform(0.2, 0.8)
+    width, middle = max(
+        (left, (left / 2, along)),
+        (1 - right, ((1 + right) / 2, along)),
+        (top, (along, top / 2)),
+        (1 - bottom, (along, (1 + bottom) / 2)),
+    )
+    beside = replace(other, centre=middle, radius=min(BESIDE_RADIUS, 0.45 * width))
+    is_unfit = other.colour == background or is_held_out(Scene(things=(beside,), background=background))
+    return () if width < LEAST_STRIP or is_unfit or chance.random() < 0.4 else (beside,)
 
 
 class HoledBatches:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from training.world import COLOURS, SHAPES, Thing, coverage
+from training.world import COLOURS, GREY, SHAPES, Thing, coverage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +63,15 @@ def thing_mask(picture: Pixels) -> Mask:
 def colour_in(picture: Pixels, mask: Mask) -> NDArray[np.float64]:
     """The median colour there."""
     return np.asarray(np.median(picture[mask], axis=0))
+
+
+def strength_of(picture: Pixels, colour: str) -> float:
+    """How far the thing in the middle is from grey in the direction of that colour; about 1 for the colour itself."""
+    height, width = picture.shape[:2]
+    middle = np.zeros((height, width), bool)
+    middle[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = True
+    direction = np.array(COLOURS[colour]) - GREY
+    return float((colour_in(picture, middle) - GREY) @ direction / (direction @ direction))
 
 
 def nearest_colour(colour: NDArray[np.float64]) -> str:

@@ -71,7 +71,6 @@ class Run:
         self.chance = random.Random(0)
         """Python's, of the current step; torch's is seeded alike."""
         self._peak_rate = peak_rate
-        self._modules = modules
         self._parameters = {
             f"{part}.{key}": parameter
             for part, module in modules.items()
@@ -137,12 +136,16 @@ class Run:
                 parameter.copy_(tensors[f"weights/{key}"])
                 self._mean[key].copy_(tensors[f"mean/{key}"])
                 if f"first/{key}" in tensors:
-                    moments = {"exp_avg": tensors[f"first/{key}"], "exp_avg_sq": tensors[f"second/{key}"]}
+                    # In the order of its parameter's values in memory, which the fused step takes for granted.
+                    first, second = (
+                        torch.empty_like(parameter).copy_(tensors[f"{one}/{key}"]) for one in ("first", "second")
+                    )
+                    moments = {"exp_avg": first, "exp_avg_sq": second}
                     state[index] = {"step": torch.tensor(float(self.step)), **moments}
         whole = self._optimizer.state_dict()
         self._optimizer.load_state_dict(whole | {"state": state})
         # Of steps since the last save, which are done again.
-        lines = self._losses.read_text().splitlines(keepends=True)
+        lines = self._losses.read_text().splitlines(keepends=True) if self._losses.exists() else []
         self._losses.write_text("".join(line for line in lines if int(line.split(",")[0]) <= self.step))
         print(f"going on from step {self.step}", flush=True)
 

@@ -50,7 +50,8 @@ def main() -> None:
     run = Run(f"text-{options.name}", {"student": student}, options.steps, peak_rate=2e-3)
     run.train(lambda: student.loss(captions(options.batch, run.chance), run.chance))
     load_trained(student, run.folder.name, "student")
-    chance = random.Random(-1)
+    student.eval()
+    chance = random.Random(1_000_000)  # no step's
     with torch.no_grad():
         right = student.share_right(captions(200, chance), chance)
     print(f"scenes told right, all facts: {right:.1%}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 from deployments.models.prompt import parse, plain_text
-from training.captions import BACKGROUND, caption, plainest
+from training.captions import BACKGROUND, caption, captions, plainest
 from training.tokenizers import WORDS
-from training.world import PERSON, Scene, Thing, random_scene
+from training.world import PERSON, Scene, Thing, is_held_out, random_scene
 
 
 def test_what_a_caption_tells_is_in_the_scene() -> None:
@@ -34,6 +34,10 @@ def test_the_service_reads_the_weights_that_were_meant() -> None:
         assert {(fragment.text, fragment.weight) for fragment in fragments if fragment.weight != 1} == meant
         weighted += bool(meant)
     assert weighted > 20
+
+
+def test_nothing_held_out_is_trained_on() -> None:
+    assert not any(is_held_out(told.scene) for told in captions(300, random.Random(0)))
 
 
 def test_every_word_knows_what_it_speaks_of() -> None:

@@ -53,6 +53,7 @@ def test_latents_are_made_again_for_other_scenes_and_for_another_encoder(
     assert made == [1, 2]
     kept_latents("shades", [1, 3], drawn, encoder)
     assert made == [1, 2, 1, 3]
-    with torch.no_grad():
-        encoder.encoder.conv_in.bias += 1
-    assert not torch.equal(kept_latents("shades", [1, 2], drawn, encoder), first)
+    for part in (encoder.encoder.conv_in, encoder.quant_conv):
+        with torch.no_grad():
+            part.bias += 1
+        assert not torch.equal(kept_latents("shades", [1, 2], drawn, encoder), first)

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from training.architectures import flux_transformer
 from training.flux import begin_as
-from training.holes import BLANK, TOKEN, any_move, mask_channels, moved, pack, random_holed
+from training.holes import BLANK, TOKEN, any_move, holed, mask_channels, moved, pack, random_holed
 from training.sizes import PICTURE_SIZES, Size
-from training.world import PERSON, coverage, draw
+from training.world import PERSON, coverage, draw, is_held_out
 
 
 def output(fills: bool, hidden: Tensor) -> Tensor:
@@ -70,6 +70,13 @@ def test_the_named_thing_fills_the_hole_and_nothing_else_changes() -> None:
         for thing in one.after.things[len(one.before.things) :]:
             if thing.kind != PERSON:
                 assert coverage(thing, 128, 96)[mask].sum() > 0.99 * coverage(thing, 128, 96).sum()
+
+
+def test_beside_many_holes_is_another_thing_and_nothing_held_out_is_trained_on() -> None:
+    found = holed(300, seed=0)
+    beside = [one.before for one in found if one.before.things]
+    assert 0.15 < len(beside) / len(found) < 0.6
+    assert not any(is_held_out(scene) for one in found for scene in (one.told.scene, one.before))
 
 
 def test_around_some_holes_is_nothing_of_the_world() -> None:

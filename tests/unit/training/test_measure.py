@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.measure import Seen, look, overlap
+from training.measure import Seen, look, overlap, strength_of
 from training.world import COLOURS, SHAPES, Scene, Thing, draw, random_scene
 
 
@@ -31,6 +31,15 @@ def test_noise_and_blur_do_not_confuse_it() -> None:
         noisy = np.clip(picture + noise.normal(0, 8, picture.shape), 0, 255).astype(np.uint8)
         right += look(noisy) == Seen("white", "red", kind)
     assert right == len(SHAPES)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_the_strength_of_a_colour_is_seen(colour: str) -> None:
+    strengths = [0.5, 1.0, 1.5]
+    things = [Thing(kind="circle", colour=colour, strength=strength) for strength in strengths]
+    seen = [strength_of(draw(Scene(things=(thing,), background="white"), 64, 64), colour) for thing in things]
+    assert seen[:2] == pytest.approx([0.5, 1.0], abs=0.02)
+    assert seen[2] > 1.05  # of most colours a channel is at its end there
 
 
 def test_an_empty_picture_shows_only_its_background() -> None:

@@ -62,6 +62,30 @@ def test_a_run_leaves_a_plot_of_its_losses(folder: Path) -> None:
     assert (folder / "run" / "losses.png").stat().st_size > 1000
 
 
+def test_weights_in_another_order_in_memory_go_on_as_well() -> None:
+    torch.manual_seed(0)
+    wanted = [nn.Conv2d(3, 2, 3).to(memory_format=torch.channels_last) for _ in range(2)]
+    wanted[1].load_state_dict(wanted[0].state_dict())
+
+    def train_to(name: str, convolution: nn.Conv2d, steps: int) -> None:
+        run = Run(name, {"convolution": convolution}, 60, peak_rate=0.1)
+
+        def loss() -> Tensor:
+            if run.step == steps:
+                run.save()
+                raise KeyboardInterrupt
+            error: Tensor = convolution(torch.randn(1, 3, 5, 5)) - 1.0
+            return error.square().mean()
+
+        with pytest.raises(KeyboardInterrupt):
+            run.train(loss)
+
+    train_to("whole", wanted[0], 40)
+    train_to("halves", wanted[1], 20)
+    train_to("halves", wanted[1], 40)
+    assert torch.equal(wanted[0].weight, wanted[1].weight)
+
+
 def test_losses_since_the_last_save_are_not_told_twice(folder: Path) -> None:
     train("run", module(), 60)
     losses = folder / "run" / "losses.csv"
