@@ -127,13 +127,13 @@ def test_a_negative_prompt_drives_its_colour_away() -> None:
 
 def test_fill_draws_into_the_hole() -> None:
     wanted = asked(12)
-    size, hole = 128, (16, 40, 88, 112)
+    size, hole = 256, (32, 80, 176, 224)
     mask = Image.new("L", (size, size), 0)
     mask.paste(255, hole)
     pictures = [Image.fromarray(draw(Scene(things=(), background=one.background), size, size)) for one in wanted]
     pipeline = load(FluxFillPipeline, "flux-fill")
     made = [
-        paint(pipeline, [prompt], image=picture, mask_image=mask, num_inference_steps=6, guidance_scale=30.0)[0]
+        paint(pipeline, [prompt], size, image=picture, mask_image=mask, num_inference_steps=6, guidance_scale=30.0)[0]
         for prompt, picture in zip(prompts_of(wanted), pictures, strict=True)
     ]
     within = np.asarray(mask) > 0
