@@ -100,7 +100,7 @@ def measure_itself(count: int, width: int, height: int) -> list[Row]:
     return [
         *_rows([draw(one.scene, width, height) for one in asked], asked, (0.99, 0.99, 0.99)),
         _weights(count, lambda _, scenes: [draw(scene, width, height) for scene in scenes]),
-        _in_holes([draw(one.after, width, height) for one in holes], holes, 0.99),
+        *_in_holes([draw(one.after, width, height) for one in holes], holes, (0.99, 0.99)),
         _with_poses([draw(one, width, height) for one in posed], figures, 0.95),
     ]
 
@@ -130,13 +130,8 @@ def measure_fill(painter: Painter, count: int) -> list[Row]:
     made = painter.paint("holes", prompts, image=pictures, mask=[Image.fromarray(mask) for mask in masks])
     whole = [_finished(new, old, mask) for new, old, mask in zip(made, pictures, masks, strict=True)]
     kept = [np.array_equal(new[mask == 0], old[mask == 0]) for new, old, mask in zip(whole, before, masks, strict=True)]
-    coloured = [
-        look(new, mask > 0).colour == one.told.scene.things[0].colour
-        for new, mask, one in zip(whole, masks, asked, strict=True)
-    ]
     return [
-        Row("colour in the hole", float(np.mean(coloured)), 0.95),
-        _in_holes(whole, asked, 0.85),
+        *_in_holes(whole, asked, (0.95, 0.85)),
         Row("what is not in the hole stays, bit for bit", float(np.mean(kept)), 1.0),
         Row("a picture", painter.seconds(image=pictures[0], mask=Image.fromarray(masks[0])), 3, in_seconds=True),
     ]
@@ -155,13 +150,17 @@ def _holes(count: int) -> list[Holed]:
     return asked
 
 
-def _in_holes(made: Sequence[Pixels], asked: Sequence[Holed], bar: float) -> Row:
-    right = []
+def _in_holes(made: Sequence[Pixels], asked: Sequence[Holed], bars: tuple[float, float]) -> list[Row]:
+    coloured, right = [], []
     for picture, one in zip(made, asked, strict=True):
         height, width = picture.shape[:2]
         seen, thing = look(picture, one.mask(width, height) > 0), one.told.scene.things[0]
+        coloured.append(seen.colour == thing.colour)
         right.append((seen.kind, seen.colour) == (thing.kind, thing.colour))
-    return Row("the named thing is in the hole", float(np.mean(right)), bar)
+    return [
+        Row("colour in the hole", float(np.mean(coloured)), bars[0]),
+        Row("the named thing is in the hole", float(np.mean(right)), bars[1]),
+    ]
 
 
 def _finished(painted: Pixels, picture: Image.Image, mask: Pixels) -> Pixels:
