@@ -135,6 +135,7 @@ class TestEdits:
             image=("picture.png", png(picture)),
             prompt="a forest",
             size="128x64",  # type: ignore[arg-type]
+            n=1,
             quality="low",
             response_format="b64_json",
         )
