@@ -67,10 +67,14 @@ def trained_vae(channels: int) -> AutoencoderKL:
     return model.eval().requires_grad_(False)
 
 
-def trained_text_encoder(name: str) -> tuple[Any, Any]:
-    """The tokenizer, and the encoder, without gradients."""
+def trained_text_encoder(name: str, *, reads_other_words: bool = True) -> tuple[Any, Any]:
+    """The tokenizer, and the encoder, without gradients; as it was before it learned to read over other words if
+    `reads_other_words` is false, or if it did not learn it yet."""
     tokenizer, encoder = new_encoder(name)
     load_trained(encoder, f"text-{name}", "student.encoder")
+    if reads_other_words:
+        with contextlib.suppress(FileNotFoundError):
+            load_trained(encoder, f"text-{name}-other", "encoder")
     return tokenizer, encoder.eval().requires_grad_(False)
 
 

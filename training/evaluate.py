@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     from training.measure import Pixels
 
 SEED = 1_000_000  # of what is asked for; training knows only small ones
+AMONG_OTHER_WORDS = (  # as people write who know other models
+    "masterpiece, {}, 8k uhd, trending on artstation",
+    "{}, in the style of Vincent van Gogh",
+    "please draw me {}, thanks!",
+    "an oil painting by my daughter that shows {}",
+    "{} - unreal engine, octane render, hyperrealistic",
+    "Minimalist poster: {}, swiss design, behance",
+    "🎨 {} ✨",
+    "{}, 35mm, f/1.8, bokeh, kodak portra 400",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +122,12 @@ def measure_text_to_image(painter: Painter, count: int) -> list[Row]:
         return painter.paint(f"weight-{weight}", [plainest(scene).prompt for scene in scenes])
 
     asked = _held_out(count)
-    made = painter.paint("shapes", [one.prompt for one in asked])
+    prompts = [one.prompt for one in asked]
+    surrounded = [AMONG_OTHER_WORDS[index % len(AMONG_OTHER_WORDS)].format(told) for index, told in enumerate(prompts)]
+    among = _rows(painter.paint("among-other-words", surrounded), asked, (0.9, 0.8, 0.9))
     return [
-        *_rows(made, asked, (0.95, 0.85, 0.95)),
+        *_rows(painter.paint("shapes", prompts), asked, (0.95, 0.85, 0.95)),
+        *(replace(row, what=f"{row.what}, among other words") for row in among),
         _weights(count, weighted),
         Row("a picture", painter.seconds(), 3, in_seconds=True),
     ]

@@ -69,6 +69,15 @@ def new_encoder(name: str) -> tuple[Any, Any]:
     return tokenizer, CLIPTextModelWithProjection(clip_config(len(tokenizer), "gelu"))
 
 
+def outputs(encoder: Any, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What denoisers are told of: the embeddings of each place, of shape (texts, length, TEXT_WIDTH), and pooled ones,
+    of shape (texts, TEXT_WIDTH); T5 has none of these."""
+    if isinstance(encoder, T5EncoderModel):
+        return encoder(ids)[0], None
+    output = encoder(ids, output_hidden_states=True)
+    return output.hidden_states[-2], output.text_embeds if "text_embeds" in output else output.pooler_output
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """What an encoder made of captions, and what is true of them."""
@@ -128,12 +137,7 @@ class Student(nn.Module):
         )
         ids: Tensor = encoded.input_ids
         ends: Tensor = encoded.offset_mapping[..., 1]
-        if self._is_t5:
-            hidden, pooled = self.encoder(ids)[0], None
-        else:
-            output = self.encoder(ids, output_hidden_states=True)
-            hidden = output.hidden_states[-2]
-            pooled = output.text_embeds if "text_embeds" in output else output.pooler_output
+        hidden, pooled = outputs(self.encoder, ids)
         is_text = ends > 0
         behind = (is_text.flip(1).cumsum(1) == 0).flip(1)
         mean = (hidden * behind[:, :, None]).sum(1) / behind.sum(1, keepdim=True)

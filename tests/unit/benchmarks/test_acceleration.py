@@ -23,4 +23,4 @@ def test_every_round_encodes_text() -> None:
     with torch.no_grad(), register_module_forward_hook(count):
         option = Option("flux-schnell", {"text_encoder_quantization": "int8_weight_only"})
         acceleration.compare(option, plain, 64, rounds=3)
-    assert len(encoded) == 2 * (1 + 3)  # of each side the prompt of all seeds, and three others
+    assert len(encoded) == 2 * (4 + 3)  # of each side the prompts of the pictures that are compared, and three others

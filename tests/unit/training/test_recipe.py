@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 
 from deployments.models.small import FOLDER
-from training import export, flux, holes, pose, sdxl, text, vae
+from training import export, flux, holes, other_words, pose, sdxl, text, vae
 from training.sizes import PICTURE_SIZES
 
 COMMANDS: list[tuple[Callable[[], None], list[str]]] = [
@@ -21,6 +21,7 @@ COMMANDS: list[tuple[Callable[[], None], list[str]]] = [
     (vae.main, ["16"]),
     (vae.main, ["16", "--whole"]),
     *((text.main, [name]) for name in text.NAMES),
+    *((other_words.main, [name]) for name in text.NAMES),
     (sdxl.main, []),
     (pose.main, []),
     (flux.main, ["schnell"]),
