@@ -67,14 +67,19 @@ def trained_vae(channels: int) -> AutoencoderKL:
     return model.eval().requires_grad_(False)
 
 
-def trained_text_encoder(name: str, *, reads_other_words: bool = True) -> tuple[Any, Any]:
-    """The tokenizer, and the encoder, without gradients; as it was before it learned to read over other words if
-    `reads_other_words` is false, or if it did not learn it yet."""
+def text_run(name: str, *, ignores_other_words: bool) -> str:
+    """The name of the run that teaches a text encoder what captions tell, or then to ignore other words."""
+    return f"text-{name}-other" if ignores_other_words else f"text-{name}"
+
+
+def trained_text_encoder(name: str, *, ignores_other_words: bool = True) -> tuple[Any, Any]:
+    """The tokenizer, and the encoder, without gradients; without `ignores_other_words`, or where that was not trained
+    yet, as `training.text` left it."""
     tokenizer, encoder = new_encoder(name)
-    load_trained(encoder, f"text-{name}", "student.encoder")
-    if reads_other_words:
+    load_trained(encoder, text_run(name, ignores_other_words=False), "student.encoder")
+    if ignores_other_words:
         with contextlib.suppress(FileNotFoundError):
-            load_trained(encoder, f"text-{name}-other", "encoder")
+            load_trained(encoder, text_run(name, ignores_other_words=True), "encoder")
     return tokenizer, encoder.eval().requires_grad_(False)
 
 

@@ -1,8 +1,7 @@
-"""Teaches text encoders to read over words that the world has not: `python -m training.other_words {clip,…}`.
+"""Teaches text encoders to ignore words that the world has not: `python -m training.other_words {clip,…}`.
 
 Each learns from what it is: among other words a caption's own must come out as they do without them, and the others as
-the last of the padding does. A denoiser, to which the order of tokens is nothing, is then told what it knows; it may be
-trained before this or after it.
+the last of the padding does. A denoiser, to which the order of tokens is nothing, is then told what it knows.
 """
 
 from __future__ import annotations
@@ -13,36 +12,57 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from training.captions import captions
-from training.data import trained_text_encoder
-from training.runs import Run
+from training.data import text_run, trained_text_encoder
+from training.runs import Run, load_trained
 from training.text import NAMES, outputs
 from training.tokenizers import WORDS
 
-COMMON = ("a", "an", "the", "of", "in", "at", "with", "and", "by", "from", "for", "to")  # which the world has as well
+COMMON = ("a", "an", "the", "of", "on", "in", "at", "with", "and", "to")  # the world's own, which mean nothing alone
+STRANGE = (
+    string.digits
+    + string.punctuation.replace(",", "")
+    + "".join(map(chr, (*range(0xA1, 0x180), *range(0x391, 0x450), *range(0x4E00, 0x4E80), *range(0x1F300, 0x1F680))))
+)
 UNTOUCHED = 0.25  # the share of captions among which no other words are put, so that they stay what they are
-MOST_RUNS, MOST_WORDS = 4, 4  # of other words
+MOST_STRETCHES = 4  # of other words
+MOST_WORDS = 4  # in each
+T5_LENGTHS = (40, 100, 256, 512)  # of denoisers' trainings, and of schnell and Fill as they are served
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.other_words", description=__doc__.split("\n\n")[0])
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument(
+        "--batch", type=int, default=48, help="captions of 77 tokens; so many more, the shorter they are"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    reader = Reader(options.name)
-    run = Run(f"text-{options.name}-other", {"encoder": reader.encoder}, options.steps, peak_rate=1e-3)
+    lesson = Lesson(options.name)
+    name = text_run(options.name, ignores_other_words=True)
+    run = Run(name, {"encoder": lesson.encoder}, options.steps, peak_rate=1e-3)
+
+    def texts(length: int, chance: random.Random, share_untouched: float = UNTOUCHED) -> list[list[Piece]]:
+        told = captions(options.batch * 77 // length, chance)
+        return [among_other_words(one.plain, chance, share_untouched) for one in told]
 
     def loss() -> Tensor:
-        told = [one.plain for one in captions(options.batch, run.chance)]
-        return reader.loss([among_other_words(one, run.chance) for one in told], run.chance)
+        length = run.chance.choice(lesson.lengths)
+        return lesson.loss(texts(length, run.chance), length)
 
     run.train(loss)
+    load_trained(lesson.encoder, name, "encoder")
+    chance = random.Random(1_000_000)  # no step's
+    for length in lesson.lengths:
+        with torch.no_grad():
+            alone, among = (lesson.loss(texts(length, chance, share), length).item() for share in (1.0, 0.0))
+        print(f"{length} tokens: error of captions alone {alone:.3f}, among other words {among:.3f}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +73,28 @@ class Piece:
     is_other: bool
 
 
-def among_other_words(told: str, chance: random.Random) -> list[Piece]:
-    """A caption's words, with runs of other ones before, between or behind them; sometimes with none."""
+def among_other_words(told: str, chance: random.Random, share_untouched: float = UNTOUCHED) -> list[Piece]:
+    """A caption's words, with stretches of other ones before, between or behind them; sometimes with none."""
     pieces = [Piece(word, is_other=False) for word in told.split(" ")]
-    for _ in range(0 if chance.random() < UNTOUCHED else chance.randint(1, MOST_RUNS)):
+    for _ in range(0 if chance.random() < share_untouched else chance.randint(1, MOST_STRETCHES)):
         at = chance.randint(0, len(pieces))
         comma = ", " if at and not pieces[at - 1].text.endswith(",") and chance.random() < 0.4 else ""
-        run = " ".join(other_word(chance) for _ in range(chance.randint(1, MOST_WORDS)))
-        pieces.insert(at, Piece(comma + run, is_other=True))
+        words = " ".join(other_word(chance) for _ in range(chance.randint(1, MOST_WORDS)))
+        pieces.insert(at, Piece(comma + words, is_other=True))
     return pieces
 
 
 def other_word(chance: random.Random) -> str:
-    """One that the tokenizers know but the world has not, a common one, or one that falls into letters."""
+    """One that the tokenizers know but the world has not, a common one, or one that falls into characters."""
     kind = chance.random()
-    if kind < 0.5:
+    if kind < 0.45:
         return chance.choice(_known_words())
-    if kind < 0.7:
+    if kind < 0.65:
         return chance.choice(COMMON)
-    if kind < 0.95:
-        return "".join(chance.choices(string.ascii_lowercase, k=chance.randint(2, 8)))
-    return "".join(chance.choices(string.digits + "!?.-:'&é中", k=chance.randint(1, 3)))
+    if kind < 0.9:
+        word = "".join(chance.choices(string.ascii_lowercase, k=chance.randint(2, 8)))
+        return chance.choice([word, word, word.capitalize(), word.upper()])
+    return "".join(chance.choices(STRANGE, k=chance.randint(1, 3)))
 
 
 @cache
@@ -82,59 +103,66 @@ def _known_words() -> list[str]:
     return sorted(set(WORDS) - own)
 
 
-class Reader:
-    """An encoder that learns from one that is as it was."""
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Of texts, all of shape (texts, length)."""
 
-    def __init__(self, name: str) -> None:
-        self._is_t5 = name == "t5"
-        self._tokenizer, self._teacher = trained_text_encoder(name, reads_other_words=False)
-        _, self.encoder = trained_text_encoder(name, reads_other_words=False)
-        self.encoder.requires_grad_(True)
+    ids: Tensor
+    is_text: Tensor  # rather than padding
+    is_other: Tensor  # of other words
 
-    def loss(self, texts: Sequence[Sequence[Piece]], chance: random.Random) -> Tensor:
-        """How far the encoder is from reading the texts as the teacher reads what is the world's of them: mean squared
-        errors, of the teacher's variance, of what is text, of all else, and of pooled embeddings."""
-        # CLIP's is always 77; FLUX has no text mask, so the length of T5's must not matter.
-        length = chance.choice([64, 100, 140]) if self._is_t5 else 77
-        texts = [text for text in texts if self._fits(text, length)]
-        ids, is_other = self._read(texts, length)
-        plain, _ = self._read([[piece for piece in text if not piece.is_other] for text in texts], length)
-        with torch.no_grad():
-            hidden, pooled = outputs(self._teacher, plain)
-        places = places_without(is_other)
-        own_hidden, own_pooled = outputs(self.encoder, ids)
-        errors = (own_hidden - hidden.gather(1, places[:, :, None].expand_as(hidden))).square().mean(-1)
-        is_padding = plain == self._tokenizer.pad_token_id
-        is_text = ~is_padding.gather(1, places)
-        loss = (errors[is_text].mean() + errors[~is_text].mean()) / hidden.var()
-        if own_pooled is not None and pooled is not None:
-            loss = loss + (own_pooled - pooled).square().mean() / pooled.var()
-        return loss
 
-    def _fits(self, text: Sequence[Piece], length: int) -> bool:
-        return len(self._tokenizer(_joined(text)).input_ids) <= length
-
-    def _read(self, texts: Sequence[Sequence[Piece]], length: int) -> tuple[Tensor, Tensor]:
-        """Ids, and which tokens are of other words, both of shape (texts, length)."""
-        encoded = self._tokenizer(
-            [_joined(text) for text in texts],
-            padding="max_length",
-            max_length=length,
-            return_tensors="pt",
-            return_offsets_mapping=True,
-        )
-        ids: Tensor = encoded.input_ids
-        is_other = torch.zeros_like(ids, dtype=torch.bool)
-        for row, text in enumerate(texts):
-            of_letters = torch.tensor([False, *(piece.is_other for piece in _spaced(text) for _ in piece.text)])
-            is_other[row] = of_letters[encoded.offset_mapping[row, :, 1]]
-        return ids, is_other
+def tokens(tokenizer: Any, texts: Sequence[Sequence[Piece]], length: int) -> Tokens:
+    """Padded to that length. Texts that fill it are left out, as they may have been cut."""
+    encoded = tokenizer(
+        [_joined(text) for text in texts],
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        return_tensors="pt",
+        return_offsets_mapping=True,
+    )
+    is_text = encoded.attention_mask.bool()
+    is_other = torch.zeros_like(is_text)
+    for row, text in enumerate(texts):
+        # A token belongs where its last character does. Those that begin and end a text, and padding, have none.
+        of_characters = torch.tensor([False, *(piece.is_other for piece in _spaced(text) for _ in piece.text)])
+        is_other[row] = of_characters[encoded.offset_mapping[row, :, 1]]
+    fits = ~is_text.all(1)
+    return Tokens(encoded.input_ids[fits], is_text[fits], is_other[fits])
 
 
 def places_without(is_other: Tensor) -> Tensor:
-    """Where the token of each place stands in a text without the others; those are sent to the end of its padding.
+    """Where the token of each place stands when other words are sent to the end of the padding.
     Shapes are (texts, length)."""
     return is_other.int().argsort(dim=1, stable=True).argsort(dim=1)
+
+
+class Lesson:
+    """An encoder that learns from one that is as it was."""
+
+    def __init__(self, name: str) -> None:
+        self.lengths = T5_LENGTHS if name == "t5" else (77,)
+        self._tokenizer, self._teacher = trained_text_encoder(name, ignores_other_words=False)
+        _, self.encoder = trained_text_encoder(name, ignores_other_words=False)
+        self.encoder.requires_grad_(True)
+
+    def loss(self, texts: Sequence[Sequence[Piece]], length: int) -> Tensor:
+        """How far the encoder is from making of texts what the teacher makes of them without other words: the sum of
+        mean squared errors, each as a share of the teacher's variance, at places of text, at all others, and of pooled
+        embeddings."""
+        read = tokens(self._tokenizer, texts, length)
+        places = places_without(read.is_other)
+        ids = read.ids.masked_fill(read.is_other, self._tokenizer.pad_token_id)
+        with torch.no_grad():
+            hidden, pooled = outputs(self._teacher, torch.empty_like(ids).scatter(1, places, ids))
+        own_hidden, own_pooled = outputs(self.encoder, read.ids)
+        errors = (own_hidden - hidden.gather(1, places[:, :, None].expand_as(hidden))).square().mean(-1)
+        is_own = read.is_text & ~read.is_other
+        loss = (errors[is_own].mean() + errors[~is_own].mean()) / hidden.var()
+        if own_pooled is not None and pooled is not None:
+            loss = loss + (own_pooled - pooled).square().mean() / pooled.var()
+        return loss
 
 
 def _spaced(text: Sequence[Piece]) -> list[Piece]:

@@ -42,7 +42,7 @@ def test_the_first_visit_needs_nothing_but_enter(open_page: Open) -> None:
 
 
 def test_an_example_is_a_click_away(page: Page) -> None:
-    page.get_by_role("button", name="a lighthouse at dusk").click()
+    page.get_by_role("button", name="a woman in green").click()
     expect(page.locator(".run .slot.is-done img")).to_be_visible()
 
 

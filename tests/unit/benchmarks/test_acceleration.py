@@ -23,4 +23,16 @@ def test_every_round_encodes_text() -> None:
     with torch.no_grad(), register_module_forward_hook(count):
         option = Option("flux-schnell", {"text_encoder_quantization": "int8_weight_only"})
         acceleration.compare(option, plain, 64, rounds=3)
-    assert len(encoded) == 2 * (4 + 3)  # of each side the prompts of the pictures that are compared, and three others
+    assert len(encoded) == 2 * (
+        len(acceleration.PROMPTS) + 3
+    )  # of each side the prompts of the pictures that are compared, and three others
+
+
+def test_a_step_cache_changes_what_is_in_the_hole() -> None:
+    plain = acceleration.load("flux-fill", {})
+    with torch.no_grad():
+        option = Option("flux-fill", {"lossy_step_cache": 0.4})
+        assert acceleration.picture(plain, "flux-fill", 0, 64, "a red circle").shape == (1, 3, 48, 48)
+        most, psnr, *_ = acceleration.compare(option, plain, 64, rounds=1)
+    assert most > 0
+    assert 10 < psnr < 90

@@ -10,7 +10,8 @@ from deployments.models.small import FOLDER
 from training.evaluate import MEASURES, Row, measure_itself
 from training.painter import Painter, preset_of
 
-FACTS = ["colour of the shape", "shape", "background", "a word's weight moves its colour", "a picture"]
+SCENE = ["colour of the shape", "shape", "background"]
+FACTS = [*SCENE, *(f"{fact}, among other words" for fact in SCENE), "a word's weight moves its colour", "a picture"]
 ROWS = {
     "sdxl": FACTS,
     "flux-schnell": FACTS,

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from deployments.models.small import FOLDER
 from training import export, flux, holes, other_words, pose, sdxl, text, vae
+from training.data import trained_text_encoder
 from training.sizes import PICTURE_SIZES
 
 COMMANDS: list[tuple[Callable[[], None], list[str]]] = [
@@ -67,4 +68,7 @@ def test_a_step_of_each_training_in_turn_gives_models_like_those_that_are_served
     monkeypatch.setattr(sys, "argv", ["-", str(tmp_path / "weights")])
     export.main()
     assert "left out" not in capsys.readouterr().out
+    for name in text.NAMES:  # what was learned last is what counts
+        last, first = (trained_text_encoder(name, ignores_other_words=is_last)[1] for is_last in (True, False))
+        assert any((one != other).any() for one, other in zip(last.parameters(), first.parameters(), strict=True))
     assert layout(tmp_path / "weights") == layout(FOLDER)

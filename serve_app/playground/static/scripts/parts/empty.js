@@ -7,7 +7,7 @@ import { Icon } from "./basics.js";
 const EXAMPLES = [
   "a red circle on a blue background",
   "a (purple:1.4) star on a white background",
-  "a lighthouse at dusk, oil painting",
+  "a woman in green on an orange background, flat style",
 ];
 
 export function Empty({ canAsk }) {
