@@ -1,15 +1,13 @@
 """Measures whether the small models draw what they are asked for: `python -m training.evaluate [MODEL ...]`.
 
 Pictures are made as the service makes them, by its own models in its engine, and measured from their pixels, see
-training.measure. What is asked for was not trained on: combinations of shape, colour and background that were held out,
-holes and poses of other seeds. First all is measured on what the pictures should be, drawn: nothing is told that the
-measure does not see. Exits with 1 where a bar is missed.
+training.measure. What is asked for was not trained on, see training.asked. First all is measured on what the pictures
+should be, drawn: nothing is told that the measure does not see. Exits with 1 where a bar is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,28 +21,19 @@ from config.schema import Preset
 from deployments.imaging.canvas import canvas_of
 from deployments.models.small import FOLDER
 from deployments.pose.skeleton import draw as draw_skeleton
-from training.captions import Caption, caption, plainest
+from training.asked import among_other_words, held_out, people, with_filled_middles, with_holes
+from training.captions import plainest
 from training.figures import body
-from training.holes import Holed, random_holed
 from training.measure import look, overlap, strength_of, thing_mask
 from training.painter import Painter, preset_of
-from training.world import COLOURS, Scene, Thing, draw, is_held_out, placed_figure, random_scene
+from training.world import draw, placed_figure
 
 if TYPE_CHECKING:
     from deployments.types import Person
+    from training.captions import Caption
+    from training.holes import Holed
     from training.measure import Pixels
-
-SEED = 1_000_000  # of what is asked for; training knows only small ones
-AMONG_OTHER_WORDS = (  # as people write who know other models
-    "masterpiece, {}, 8k uhd, trending on artstation",
-    "{}, in the style of Vincent van Gogh",
-    "please draw me {}, thanks!",
-    "an oil painting by my daughter that shows {}",
-    "{} - unreal engine, octane render, hyperrealistic",
-    "Minimalist poster: {}, swiss design, behance",
-    "🎨 {} ✨",
-    "{}, 35mm, f/1.8, bokeh, kodak portra 400",
-)
+    from training.world import Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +93,7 @@ def _tell(name: str, rows: list[Row]) -> list[Row]:
 
 def measure_itself(count: int, width: int, height: int) -> list[Row]:
     """On what the pictures should be."""
-    asked, holes = _held_out(count), _holes(count)
-    posed = _people(count)
+    asked, holes, posed = held_out(count), with_holes(count), people(count)
     figures = [placed_figure(one.things[0], width, height) for one in posed]
     return [
         *_rows([draw(one.scene, width, height) for one in asked], asked, (0.99, 0.99, 0.99)),
@@ -121,10 +109,9 @@ def measure_text_to_image(painter: Painter, count: int) -> list[Row]:
     def weighted(weight: float, scenes: list[Scene]) -> Sequence[Pixels]:
         return painter.paint(f"weight-{weight}", [plainest(scene).prompt for scene in scenes])
 
-    asked = _held_out(count)
+    asked = held_out(count)
     prompts = [one.prompt for one in asked]
-    surrounded = [AMONG_OTHER_WORDS[index % len(AMONG_OTHER_WORDS)].format(told) for index, told in enumerate(prompts)]
-    among = _rows(painter.paint("among-other-words", surrounded), asked, (0.9, 0.8, 0.9))
+    among = _rows(painter.paint("among-other-words", among_other_words(prompts)), asked, (0.9, 0.8, 0.9))
     return [
         *_rows(painter.paint("shapes", prompts), asked, (0.95, 0.85, 0.95)),
         *(replace(row, what=f"{row.what}, among other words") for row in among),
@@ -135,7 +122,7 @@ def measure_text_to_image(painter: Painter, count: int) -> list[Row]:
 
 def measure_fill(painter: Painter, count: int) -> list[Row]:
     """What is in holes and around them, and time. The colour alone counts besides, as it is much of the way."""
-    asked = _holes(count)
+    asked = with_holes(count)
     before = [draw(one.before, painter.width, painter.height) for one in asked]
     masks = [one.mask(painter.width, painter.height) for one in asked]
     prompts = [plainest(one.told.scene).plain for one in asked]
@@ -148,19 +135,6 @@ def measure_fill(painter: Painter, count: int) -> list[Row]:
         Row("what is not in the hole stays, bit for bit", float(np.mean(kept)), 1.0),
         Row("a picture", painter.seconds(image=pictures[0], mask=Image.fromarray(masks[0])), 3, in_seconds=True),
     ]
-
-
-def _holes(count: int) -> list[Holed]:
-    """Into which a single shape belongs, held out, amid what the world has."""
-    chance = random.Random(SEED)
-    asked: list[Holed] = []
-    while len(asked) < count:
-        one = random_holed(chance)
-        thing = one.told.scene.things[0]
-        is_put_in = len(one.after.things) > len(one.before.things) and one.hole != (0, 0, 1, 1)
-        if is_held_out(one.told.scene) and is_put_in and thing.strength == 1 and one.strange is None:
-            asked.append(one)
-    return asked
 
 
 def _in_holes(made: Sequence[Pixels], asked: Sequence[Holed], bars: tuple[float, float]) -> list[Row]:
@@ -184,7 +158,7 @@ def _finished(painted: Pixels, picture: Image.Image, mask: Pixels) -> Pixels:
 
 def measure_pose(painter: Painter, count: int) -> list[Row]:
     """How far people stand as their skeletons say, and time."""
-    scenes = _people(count)
+    scenes = people(count)
     size = painter.width, painter.height
     figures = [placed_figure(one.things[0], *size) for one in scenes]
     skeletons = [Image.fromarray(draw_skeleton([figure], *size)) for figure in figures]
@@ -193,12 +167,6 @@ def measure_pose(painter: Painter, count: int) -> list[Row]:
         _with_poses(made, figures, 0.5),
         Row("a picture", painter.seconds(skeleton=skeletons[0]), 3, in_seconds=True),
     ]
-
-
-def _people(count: int) -> list[Scene]:
-    chance = random.Random(SEED)
-    scenes = [random_scene(chance, people=1.0, pairs=0.0) for _ in range(count)]
-    return [replace(one, things=(replace(one.things[0], strength=1.0),)) for one in scenes]
 
 
 def _with_poses(made: Sequence[Pixels], figures: Sequence[Person], bar: float) -> Row:
@@ -217,18 +185,6 @@ MEASURES: dict[str, Callable[[Painter, int], list[Row]]] = {
 }
 
 
-def _held_out(count: int) -> list[Caption]:
-    """Of single shapes, all of them told."""
-    chance = random.Random(SEED)
-    asked: list[Caption] = []
-    while len(asked) < count:
-        scene = random_scene(chance, people=0.0, pairs=0.0)
-        told = caption(scene, chance)
-        if is_held_out(scene) and scene.things[0].strength == 1 and told.tells_all:
-            asked.append(told)
-    return asked
-
-
 def _rows(made: Sequence[Pixels], asked: Sequence[Caption], bars: tuple[float, float, float]) -> list[Row]:
     seen = [look(picture) for picture in made]
     scenes = [one.scene for one in asked]
@@ -242,13 +198,7 @@ def _rows(made: Sequence[Pixels], asked: Sequence[Caption], bars: tuple[float, f
 
 def _weights(count: int, paint: Callable[[float, list[Scene]], Sequence[Pixels]]) -> Row:
     """Of pictures in which a heavier word for a colour made it stronger than a lighter one did."""
-    chance = random.Random(SEED)
-    asked: list[Scene] = []
-    while len(asked) < count:
-        background, colour = chance.sample(list(COLOURS), 2)
-        thing = Thing(kind=chance.choice(["circle", "square", "heart"]), colour=colour)  # all with their middle filled
-        scene = Scene(things=(thing,), background=background)
-        asked += [scene] if is_held_out(scene) else []
+    asked = with_filled_middles(count)
     strengths = []
     for weight in (1.5, 0.5):
         scenes = [replace(one, things=(replace(one.things[0], strength=weight),)) for one in asked]
