@@ -48,7 +48,7 @@ def test_each_of_a_batch_shows_what_it_was_asked_for(client: httpx.Client, model
         Seen(colours[index], colours[(index + 3) % len(colours)], SHAPES[index % len(SHAPES)])
         for index in range(len(colours))
     ]
-    prompts = [f"a {one.colour} {one.kind} on a {one.background} background" for one in wanted]
+    prompts = [f"please draw a {one.colour} {one.kind} on a {one.background} background, thanks!" for one in wanted]
     with ThreadPoolExecutor(len(prompts)) as together:
         seen = list(together.map(lambda prompt: look(picture(client, prompt, model=model)), prompts))
     assert [(one.background, one.colour) for one in seen] == [(one.background, one.colour) for one in wanted]

@@ -104,9 +104,13 @@ def test_sdxl_has_the_quirks_of_the_real_one() -> None:
         (FluxPipeline, "flux-schnell", {"num_inference_steps": 4, "guidance_scale": 0.0, "max_sequence_length": 256}),
     ],
 )
-def test_pictures_show_what_was_asked_for(pipeline_class: type[Any], name: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("words", ["{}", "Please draw me {}, in the style of Vincent van Gogh, 8k ✨"])
+def test_pictures_show_what_was_asked_for(
+    words: str, pipeline_class: type[Any], name: str, options: dict[str, Any]
+) -> None:
     wanted = asked(12)
-    seen = [look(picture) for picture in paint(load(pipeline_class, name), prompts_of(wanted), **options)]
+    prompts = [words.format(told) for told in prompts_of(wanted)]
+    seen = [look(picture) for picture in paint(load(pipeline_class, name), prompts, **options)]
     for fact in ("background", "colour", "kind"):
         right = [getattr(one, fact) == getattr(other, fact) for one, other in zip(seen, wanted, strict=True)]
         assert sum(right) >= 10, (fact, seen)
