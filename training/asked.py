@@ -45,7 +45,7 @@ def among_other_words(prompts: Sequence[str]) -> list[str]:
 
 
 def with_filled_middles(count: int) -> list[Scene]:
-    """Single shapes that are in the middle of the picture and have their own filled."""
+    """Single shapes in the middle of the picture, whose own middle is filled."""
     chance = random.Random(SEED)
     asked: list[Scene] = []
     while len(asked) < count:

@@ -5,7 +5,6 @@ Scenes, captions and their embeddings cost next to nothing and are made anew; wh
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -15,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from deployments.models.prompt import parse
 from deployments.models.text_encoding import TextEncoder, Window
@@ -62,8 +61,7 @@ def trained_vae(channels: int) -> AutoencoderKL:
     """Without gradients; its decoder as it is best."""
     model = vae(channels)
     load_trained(model, f"vae-{channels}", "vae")
-    with contextlib.suppress(FileNotFoundError):
-        load_trained(model, f"vae-{channels}-whole", "vae", is_whole=False)
+    _load_if_trained(model, f"vae-{channels}-whole", "vae", is_whole=False)
     return model.eval().requires_grad_(False)
 
 
@@ -78,9 +76,15 @@ def trained_text_encoder(name: str, *, ignores_other_words: bool = True) -> tupl
     tokenizer, encoder = new_encoder(name)
     load_trained(encoder, text_run(name, ignores_other_words=False), "student.encoder")
     if ignores_other_words:
-        with contextlib.suppress(FileNotFoundError):
-            load_trained(encoder, text_run(name, ignores_other_words=True), "encoder")
+        _load_if_trained(encoder, text_run(name, ignores_other_words=True), "encoder")
     return tokenizer, encoder.eval().requires_grad_(False)
+
+
+def _load_if_trained(module: nn.Module, name: str, part: str, *, is_whole: bool = True) -> None:
+    try:
+        load_trained(module, name, part, is_whole=is_whole)
+    except FileNotFoundError as error:
+        print(f"going on without, for {error}", flush=True)
 
 
 def latents(name: str, of: Sequence[Caption], encoder: AutoencoderKL, size: Size) -> Tensor:

@@ -111,13 +111,16 @@ def measure_text_to_image(painter: Painter, count: int) -> list[Row]:
 
     asked = held_out(count)
     prompts = [one.prompt for one in asked]
-    among = _rows(painter.paint("among-other-words", among_other_words(prompts)), asked, (0.9, 0.8, 0.9))
     return [
         *_rows(painter.paint("shapes", prompts), asked, (0.95, 0.85, 0.95)),
-        *(replace(row, what=f"{row.what}, among other words") for row in among),
+        *_among(_rows(painter.paint("among-other-words", among_other_words(prompts)), asked, (0.9, 0.8, 0.9))),
         _weights(count, weighted),
         Row("a picture", painter.seconds(), 3, in_seconds=True),
     ]
+
+
+def _among(rows: list[Row]) -> list[Row]:
+    return [replace(row, what=f"{row.what}, among other words") for row in rows]
 
 
 def measure_fill(painter: Painter, count: int) -> list[Row]:
@@ -127,11 +130,16 @@ def measure_fill(painter: Painter, count: int) -> list[Row]:
     masks = [one.mask(painter.width, painter.height) for one in asked]
     prompts = [plainest(one.told.scene).plain for one in asked]
     pictures = [Image.fromarray(pixels) for pixels in before]
-    made = painter.paint("holes", prompts, image=pictures, mask=[Image.fromarray(mask) for mask in masks])
-    whole = [_finished(new, old, mask) for new, old, mask in zip(made, pictures, masks, strict=True)]
-    kept = [np.array_equal(new[mask == 0], old[mask == 0]) for new, old, mask in zip(whole, before, masks, strict=True)]
+
+    def whole(what: str, told: Sequence[str]) -> list[Pixels]:
+        made = painter.paint(what, told, image=pictures, mask=[Image.fromarray(mask) for mask in masks])
+        return [_finished(new, old, mask) for new, old, mask in zip(made, pictures, masks, strict=True)]
+
+    made = whole("holes", prompts)
+    kept = [np.array_equal(new[mask == 0], old[mask == 0]) for new, old, mask in zip(made, before, masks, strict=True)]
     return [
-        *_in_holes(whole, asked, (0.95, 0.85)),
+        *_in_holes(made, asked, (0.95, 0.85)),
+        *_among(_in_holes(whole("holes-among-other-words", among_other_words(prompts)), asked, (0.9, 0.8))),
         Row("what is not in the hole stays, bit for bit", float(np.mean(kept)), 1.0),
         Row("a picture", painter.seconds(image=pictures[0], mask=Image.fromarray(masks[0])), 3, in_seconds=True),
     ]

@@ -32,16 +32,14 @@ STRANGE = (
 UNTOUCHED = 0.25  # the share of captions among which no other words are put, so that they stay what they are
 MOST_STRETCHES = 4  # of other words
 MOST_WORDS = 4  # in each
-T5_LENGTHS = (40, 100, 256, 512)  # of denoisers' trainings, and of schnell and Fill as they are served
+T5_LENGTHS = (40, 100, 256, 512)  # as text encoders and denoisers are trained, and as schnell and Fill are served
+TOKENS = 3700  # of a step, padding and all
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.other_words", description=__doc__.split("\n\n")[0])
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--steps", type=int, default=7000)
-    parser.add_argument(
-        "--batch", type=int, default=48, help="captions of 77 tokens; so many more, the shorter they are"
-    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     lesson = Lesson(options.name)
@@ -49,7 +47,7 @@ def main() -> None:
     run = Run(name, {"encoder": lesson.encoder}, options.steps, peak_rate=1e-3)
 
     def texts(length: int, chance: random.Random, share_untouched: float = UNTOUCHED) -> list[list[Piece]]:
-        told = captions(options.batch * 77 // length, chance)
+        told = captions(TOKENS // length, chance)
         return [among_other_words(one.plain, chance, share_untouched) for one in told]
 
     def loss() -> Tensor:

@@ -128,22 +128,25 @@ class TestEdits:
         assert kept(opened(response.data[0].b64_json), image, white)
 
     def test_a_larger_size_paints_around_the_picture(self, sdk: openai.OpenAI, pictures: Path) -> None:
-        picture = Image.new("RGBA", (64, 64), "red")
+        picture = Image.new("RGBA", (128, 128), "red")
         picture.putpixel((0, 0), (0, 0, 0, 0))
         response = sdk.images.edit(
             model="be-flux-1-fill-dev",
             image=("picture.png", png(picture)),
-            prompt="a forest",
-            size="128x64",  # type: ignore[arg-type]
+            prompt="a red background",
+            size="256x128",  # type: ignore[arg-type]
             n=1,
             quality="low",
             response_format="b64_json",
         )
         assert response.data is not None
         wide = opened(response.data[0].b64_json).convert("RGB")
-        assert wide.size == (128, 64)
-        assert wide.crop((33, 1, 96, 64)).getcolors() == [(63 * 63, (255, 0, 0))]
-        assert len(wide.crop((0, 0, 32, 64)).getcolors(10**5) or []) > 100
+        assert wide.size == (256, 128)
+        assert wide.crop((65, 1, 192, 128)).getcolors() == [(127 * 127, (255, 0, 0))]
+        for around in ((0, 0, 64, 128), (192, 0, 256, 128)):
+            painted = np.asarray(wide.crop(around)).astype(int)
+            assert np.abs(painted.mean((0, 1)) - (220, 40, 40)).max() < 40  # the red that the small model paints
+            assert np.abs(painted - (255, 0, 0)).max(-1).min() > 0  # and not the picture's own
 
     def test_a_pose(self, sdk: openai.OpenAI, person: Path) -> None:
         response = sdk.images.edit(

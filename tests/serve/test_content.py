@@ -48,7 +48,11 @@ def test_each_of_a_batch_shows_what_it_was_asked_for(client: httpx.Client, model
         Seen(colours[index], colours[(index + 3) % len(colours)], SHAPES[index % len(SHAPES)])
         for index in range(len(colours))
     ]
-    prompts = [f"please draw a {one.colour} {one.kind} on a {one.background} background, thanks!" for one in wanted]
+    surroundings = ("{}", "Please draw {}, thanks!")  # of which a model should take no notice
+    prompts = [
+        surroundings[index % 2].format(f"a {one.colour} {one.kind} on a {one.background} background")
+        for index, one in enumerate(wanted)
+    ]
     with ThreadPoolExecutor(len(prompts)) as together:
         seen = list(together.map(lambda prompt: look(picture(client, prompt, model=model)), prompts))
     assert [(one.background, one.colour) for one in seen] == [(one.background, one.colour) for one in wanted]

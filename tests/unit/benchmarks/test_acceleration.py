@@ -23,9 +23,8 @@ def test_every_round_encodes_text() -> None:
     with torch.no_grad(), register_module_forward_hook(count):
         option = Option("flux-schnell", {"text_encoder_quantization": "int8_weight_only"})
         acceleration.compare(option, plain, 64, rounds=3)
-    assert len(encoded) == 2 * (
-        len(acceleration.PROMPTS) + 3
-    )  # of each side the prompts of the pictures that are compared, and three others
+    of_each_side = len(acceleration.PROMPTS) * (1 + 3)  # those that are compared, and others in each round
+    assert len(encoded) == 2 * of_each_side
 
 
 def test_a_step_cache_changes_what_is_in_the_hole() -> None:

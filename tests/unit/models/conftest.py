@@ -33,7 +33,7 @@ def inputs(**changes: Any) -> GenerationInputs:
         "height": 64,
         "seed": 0,
         "steps": 4,
-        "guidance_scale": 5.0,
+        "guidance_scale": 2.0,
         "scheduler": "default",
     }
     return GenerationInputs(**(common | changes))

@@ -168,7 +168,7 @@ def test_attention_backends(parity: Parity, backend: str) -> None:
 
 
 @BOTH
-@pytest.mark.parametrize(("kind", "changed"), [("int8_weight_only", 0.8), ("int8_dynamic", 1.5)])
+@pytest.mark.parametrize(("kind", "changed"), [("int8_weight_only", 1.5), ("int8_dynamic", 3)])
 def test_quantized_blocks(parity: Parity, case: Case, kind: str, changed: float) -> None:
     from torchao.quantization import Int8Tensor
 
@@ -230,7 +230,7 @@ def test_quantized_text_encoders(parity: Parity, case: Case) -> None:
         linears = [layer for layer in encoder.modules() if isinstance(layer, nn.Linear)]
         assert linears
         assert all(isinstance(layer.weight, Int8Tensor) for layer in linears)
-    check(parity, case, pipeline, changed=1, measure=mean_difference)
+    check(parity, case, pipeline, changed=2, measure=mean_difference)
 
 
 @BOTH
@@ -297,7 +297,7 @@ def test_compiled_blocks_of_sdxl_are_few(parity: Parity, graphs: list[torch.fx.G
     parity.alone(model, inputs(steps=1, guidance_scale=1.0, skeleton=drawing(1)))
     # Of two widths, one of them in two layouts, for one row and for more; UNet and ControlNet have them in common.
     assert len(graphs) - probes == 6
-    check(parity, SDXL, pipeline, changed=0.8, measure=mean_difference)
+    check(parity, SDXL, pipeline, changed=1.5, measure=mean_difference)
     parity.alone(model, inputs(steps=1, width=128, height=96, prompt="a long prompt " * 60))
     assert len(graphs) - probes == 6
 

@@ -43,7 +43,7 @@ SOMETHING_KNOWN = Image.fromarray(draw(Scene(things=(Thing(kind="circle", colour
 
 CASES = {
     **{f"sdxl {name}": Case("sdxl", inputs(steps=8, scheduler=name)) for name in ("default", *SCHEDULERS)},
-    "sdxl image": Case("sdxl", inputs(steps=16, image=drawing(1), strength=0.5)),
+    "sdxl image": Case("sdxl", inputs(steps=16, image=drawing(1), strength=0.5, guidance_scale=5.0)),
     "sdxl mask": Case(
         "sdxl", inputs(steps=8, guidance_scale=1.5, image=SOMETHING_KNOWN, mask=window(), scheduler="dpm++")
     ),
@@ -135,7 +135,7 @@ def test_previews_show_the_picture_that_forms(
         assert 0 <= preview.min() < preview.max() <= 1
     last = previews[max(previews)]
     # With a mask, SDXL puts what is around it back after the step, whatever the step's estimate.
-    assert likeness(last, picture) > (0.94 if family != "sdxl" or asked.mask is None else 0.7)
+    assert likeness(last, picture) > (0.94 if family != "sdxl" or asked.mask is None else 0.6)
     assert likeness(last, other) < 0.4
 
 

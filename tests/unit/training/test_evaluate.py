@@ -10,14 +10,15 @@ from deployments.models.small import FOLDER
 from training.evaluate import MEASURES, Row, measure_itself
 from training.painter import Painter, preset_of
 
+HOLE = ["colour in the hole", "the named thing is in the hole"]
 SCENE = ["colour of the shape", "shape", "background"]
 FACTS = [*SCENE, *(f"{fact}, among other words" for fact in SCENE), "a word's weight moves its colour", "a picture"]
 ROWS = {
     "sdxl": FACTS,
     "flux-schnell": FACTS,
     "flux-fill": [
-        "colour in the hole",
-        "the named thing is in the hole",
+        *HOLE,
+        *(f"{fact}, among other words" for fact in HOLE),
         "what is not in the hole stays, bit for bit",
         "a picture",
     ],
