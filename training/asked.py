@@ -29,12 +29,21 @@ SURROUNDINGS = (
 
 def held_out(count: int) -> list[Caption]:
     """Of single shapes, all of them told."""
+    return _captions(count, pairs=0.0)
+
+
+def pairs(count: int) -> list[Caption]:
+    """Of two shapes beside or above each other, all of them told."""
+    return _captions(count, pairs=1.0)
+
+
+def _captions(count: int, pairs: float) -> list[Caption]:
     chance = random.Random(SEED)
     asked: list[Caption] = []
     while len(asked) < count:
-        scene = random_scene(chance, people=0.0, pairs=0.0)
+        scene = random_scene(chance, people=0.0, pairs=pairs)
         told = caption(scene, chance)
-        if is_held_out(scene) and scene.things[0].strength == 1 and told.tells_all:
+        if is_held_out(scene) and all(thing.strength == 1 for thing in scene.things) and told.tells_all:
             asked.append(told)
     return asked
 

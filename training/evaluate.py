@@ -21,10 +21,10 @@ from config.schema import Preset
 from deployments.imaging.canvas import canvas_of
 from deployments.models.small import FOLDER
 from deployments.pose.skeleton import draw as draw_skeleton
-from training.asked import among_other_words, held_out, people, with_filled_middles, with_holes
+from training.asked import among_other_words, held_out, pairs, people, with_filled_middles, with_holes
 from training.captions import plainest
 from training.figures import body
-from training.measure import look, overlap, strength_of, thing_mask
+from training.measure import half, look, overlap, strength_of, thing_mask
 from training.painter import Painter, preset_of
 from training.world import draw, placed_figure
 
@@ -93,10 +93,11 @@ def _tell(name: str, rows: list[Row]) -> list[Row]:
 
 def measure_itself(count: int, width: int, height: int) -> list[Row]:
     """On what the pictures should be."""
-    asked, holes, posed = held_out(count), with_holes(count), people(count)
+    asked, two, holes, posed = held_out(count), pairs(count), with_holes(count), people(count)
     figures = [placed_figure(one.things[0], width, height) for one in posed]
     return [
         *_rows([draw(one.scene, width, height) for one in asked], asked, (0.99, 0.99, 0.99)),
+        _of_pairs([draw(one.scene, width, height) for one in two], two, 0.99),
         _weights(count, lambda _, scenes: [draw(scene, width, height) for scene in scenes]),
         *_in_holes([draw(one.after, width, height) for one in holes], holes, (0.99, 0.99)),
         _with_poses([draw(one, width, height) for one in posed], figures, 0.95),
@@ -109,11 +110,12 @@ def measure_text_to_image(painter: Painter, count: int) -> list[Row]:
     def weighted(weight: float, scenes: list[Scene]) -> Sequence[Pixels]:
         return painter.paint(f"weight-{weight}", [plainest(scene).prompt for scene in scenes])
 
-    asked = held_out(count)
+    asked, two = held_out(count), pairs(count)
     prompts = [one.prompt for one in asked]
     return [
         *_rows(painter.paint("shapes", prompts), asked, (0.95, 0.85, 0.95)),
         *_among(_rows(painter.paint("among-other-words", among_other_words(prompts)), asked, (0.9, 0.8, 0.9))),
+        _of_pairs(painter.paint("pairs", [one.prompt for one in two]), two, 0.9),
         _weights(count, weighted),
         Row("a picture", painter.seconds(), 3, in_seconds=True),
     ]
@@ -202,6 +204,15 @@ def _rows(made: Sequence[Pixels], asked: Sequence[Caption], bars: tuple[float, f
         Row("shape", float(np.mean([of.kind == one.things[0].kind for of, one in pairs])), bars[1]),
         Row("background", float(np.mean([of.background == one.background for of, one in pairs])), bars[2]),
     ]
+
+
+def _of_pairs(made: Sequence[Pixels], asked: Sequence[Caption], bar: float) -> Row:
+    """Of pictures with the colours of both things in their halves."""
+    right = [
+        all(look(picture, half(thing.place, *picture.shape[:2])).colour == thing.colour for thing in one.scene.things)
+        for picture, one in zip(made, asked, strict=True)
+    ]
+    return Row("both colours of two things", float(np.mean(right)), bar)
 
 
 def _weights(count: int, paint: Callable[[float, list[Scene]], Sequence[Pixels]]) -> Row:

@@ -48,6 +48,18 @@ def look(picture: Pixels, within: Mask | None = None) -> Seen:
     return Seen(background, nearest_colour(colour_in(picture, mask)), shape_of(mask))
 
 
+def half(place: str, height: int, width: int) -> Mask:
+    """That of a picture which is on the left, on the right, at the top or at the bottom."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    is_there = {
+        "left": columns < width / 2,
+        "right": columns >= width / 2,
+        "top": rows < height / 2,
+        "bottom": rows >= height / 2,
+    }
+    return np.asarray(is_there[place])
+
+
 def background_of(picture: Pixels) -> NDArray[np.float64]:
     """The median colour of the border."""
     width = max(2, round(min(picture.shape[:2]) * _BORDER))

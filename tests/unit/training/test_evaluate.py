@@ -12,7 +12,13 @@ from training.painter import Painter, preset_of
 
 HOLE = ["colour in the hole", "the named thing is in the hole"]
 SCENE = ["colour of the shape", "shape", "background"]
-FACTS = [*SCENE, *(f"{fact}, among other words" for fact in SCENE), "a word's weight moves its colour", "a picture"]
+FACTS = [
+    *SCENE,
+    *(f"{fact}, among other words" for fact in SCENE),
+    "both colours of two things",
+    "a word's weight moves its colour",
+    "a picture",
+]
 ROWS = {
     "sdxl": FACTS,
     "flux-schnell": FACTS,
