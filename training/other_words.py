@@ -33,7 +33,7 @@ UNTOUCHED = 0.25  # the share of captions among which no other words are put, so
 MOST_STRETCHES = 4  # of other words
 MOST_WORDS = 4  # in each
 T5_LENGTHS = (40, 100, 256, 512)  # as text encoders and denoisers are trained, and as schnell and Fill are served
-TOKENS = 3700  # of a step, padding and all
+TOKENS = 48 * 77  # of a step, padding and all
 
 
 def main() -> None:
