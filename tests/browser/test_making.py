@@ -157,6 +157,26 @@ def test_the_button_asks_with_what_another_model_took(open_page: Open) -> None:
     assert page.input_value("#steps") == "8"
 
 
+def test_what_is_typed_stays_when_the_page_is_drawn_anew(page: Page) -> None:
+    """As it is when the models' states come, or a picture: a number counts only when its field is left."""
+    page.locator(".more > summary").click()
+    page.locator(".shape", has_text="Free").click()
+    for selector, typed, field, value in (
+        ("#steps", "7", "num_steps", 7),
+        ("#seed", "12", "seed", 12),
+        ("#count", "2", "n", 2),
+        (".sides input >> nth=0", "128", "size", "128x256"),
+    ):
+        page.fill(selector, typed)
+        for quality in ("low", "smooth"):
+            page.evaluate("name => document.querySelector(`input[name=quality][value=${name}]`).click()", quality)
+            expect(page.locator(f"input[name=quality][value={quality}]")).to_be_checked()
+        expect(page.locator(selector)).to_have_value(typed)
+        page.press(selector, "Tab")
+        expect(page.locator(selector)).to_have_value(typed)
+        assert sent(generation(page))[field] == value
+
+
 def test_a_key_that_is_held_asks_once(open_page: Open) -> None:
     page = open_page()
     page.wait_for_selector("#model")

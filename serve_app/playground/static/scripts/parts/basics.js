@@ -54,11 +54,25 @@ export function useNarrow() {
   return isNarrow;
 }
 
+/**
+ * A number by keyboard. It counts when the field is left; until then it stays as it is typed, whatever else is drawn anew.
+ * What `onChange` gets is NaN where the field is empty.
+ */
+export function NumberInput({ value, onChange, ...attributes }) {
+  const [typed, setTyped] = useState(null);
+  return html`<input class="number" type="number" inputmode="numeric" value=${typed ?? value ?? ""} ...${attributes}
+    onInput=${(event) => setTyped(event.target.value)}
+    onChange=${(event) => {
+      setTyped(null);
+      onChange(event.target.valueAsNumber);
+    }}
+    onBlur=${() => setTyped(null)} />`;
+}
+
 /** A number by slider and by keyboard; null, where that is allowed, is the service's own choice. */
 export function Slider({ id, label, hint, value, least, most, step = 1, usual, automatic = false, problem, onChange }) {
   const number = value === null ? null : Math.min(value, most); // as it is sent, where another model took more
-  const change = (event) => {
-    const entered = event.target.valueAsNumber;
+  const change = (entered) => {
     if (Number.isNaN(entered)) onChange(automatic ? null : usual);
     else onChange(Math.min(most, Math.max(least, entered)));
   };
@@ -71,13 +85,13 @@ export function Slider({ id, label, hint, value, least, most, step = 1, usual, a
         html`<button type="button" class="link"
         onClick=${() => onChange(null)}>Automatic</button>`
       }
-      <input id=${id} class="number" type="number" inputmode="decimal" min=${least} max=${most} step=${step}
-        value=${number ?? ""}
+      <${NumberInput} id=${id} inputmode="decimal" min=${least} max=${most} step=${step} value=${number}
         placeholder="auto" aria-describedby="${id}-hint ${id}-problem" aria-invalid=${problem ? "true" : undefined}
         onChange=${change} />
     </div>
     <input type="range" aria-label="${label}, slider" min=${least} max=${most} step=${step} value=${number ?? usual}
-      aria-valuetext=${value === null ? "automatic" : undefined} onInput=${change} />
+      aria-valuetext=${value === null ? "automatic" : undefined} 
+      onInput=${(event) => change(event.target.valueAsNumber)} />
     <p class="hint" id="${id}-hint">${hint}</p>
     <${Problem} id=${id} text=${problem} />
   </div>`;

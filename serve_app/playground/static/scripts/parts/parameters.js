@@ -3,7 +3,7 @@
 import { html, useState } from "../../vendor/preact.js";
 import { takes } from "../logic/models.js";
 import { QUALITIES } from "../logic/orders.js";
-import { IconButton, Problem, Segments, Slider } from "./basics.js";
+import { IconButton, NumberInput, Problem, Segments, Slider } from "./basics.js";
 import { SeedField } from "./seed_field.js";
 
 const MOST_PICTURES = 10;
@@ -82,8 +82,8 @@ function Count({ value, problem, onChange }) {
     <label class="label" for="count">Pictures</label>
     <div class="stepper">
       <${IconButton} icon="minus" label="One picture less" disabled=${value <= 1} onClick=${() => to(value - 1)} />
-      <input id="count" class="number" type="number" inputmode="numeric" min="1" max=${MOST_PICTURES} value=${value}
-        aria-describedby="count-problem" onChange=${(event) => to(event.target.valueAsNumber)} />
+      <${NumberInput} id="count" min="1" max=${MOST_PICTURES} value=${value} aria-describedby="count-problem"
+        onChange=${to} />
       <${IconButton} icon="plus" label="One picture more" disabled=${value >= MOST_PICTURES}
         onClick=${() => to(value + 1)} />
     </div>

@@ -4,7 +4,7 @@ import { html } from "../../vendor/preact.js";
 import { drawnSeed } from "../logic/orders.js";
 import { gallery } from "../state/gallery.js";
 import { useStore } from "../state/store.js";
-import { IconButton, Problem } from "./basics.js";
+import { IconButton, NumberInput, Problem } from "./basics.js";
 
 const MOST = 2 ** 32 - 1;
 
@@ -12,15 +12,11 @@ export function SeedField({ value, problem, onChange }) {
   const newest = useStore(gallery)[0];
   const isLocked = value !== null;
   const toggle = () => onChange(isLocked ? null : (newest?.seed ?? drawnSeed()));
-  const change = (event) => {
-    const seed = event.target.valueAsNumber;
-    onChange(Number.isInteger(seed) ? Math.min(MOST, Math.max(0, seed)) : null);
-  };
+  const change = (seed) => onChange(Number.isInteger(seed) ? Math.min(MOST, Math.max(0, seed)) : null);
   return html`<div class="field">
     <label class="label" for="seed">Seed</label>
     <div class="seed">
-      <input id="seed" class="number" type="number" inputmode="numeric" min="0" max=${MOST} step="1"
-        value=${value ?? ""}
+      <${NumberInput} id="seed" min="0" max=${MOST} step="1" value=${value}
         placeholder="random" aria-describedby="seed-hint seed-problem" aria-invalid=${problem ? "true" : undefined}
         onChange=${change} />
       <${IconButton} icon="dice" label="Draw a seed" onClick=${() => onChange(drawnSeed())} />

@@ -2,7 +2,7 @@
 
 import { html, useState } from "../../vendor/preact.js";
 import { parseSize, problemOf, readableSide, shapesFor, sizeText } from "../logic/sizes.js";
-import { Problem } from "./basics.js";
+import { NumberInput, Problem } from "./basics.js";
 
 const DRAWN = 26; // pixels, the longer side of a drawing
 
@@ -50,11 +50,9 @@ function Shape({ name, label, width, height, checked, onChoose }) {
 function FreeSize({ limits, size, onChange }) {
   const side = (name, value, change) => html`<label class="side">
     <span class="hint">${name}</span>
-    <input class="number" type="number" inputmode="numeric" min=${limits.min_side} max=${limits.max_side}
-      step=${limits.size_multiple}
-      value=${value} aria-describedby="size-problem"
-      onChange=${(event) =>
-        event.target.valueAsNumber > 0 && onChange(sizeText(change(readableSide(event.target.valueAsNumber))))} />
+    <${NumberInput} min=${limits.min_side} max=${limits.max_side} step=${limits.size_multiple} value=${value}
+      aria-describedby="size-problem"
+      onChange=${(entered) => entered > 0 && onChange(sizeText(change(readableSide(entered))))} />
   </label>`;
   return html`<div class="sides">
     ${side("Width", size.width, (width) => ({ ...size, width }))}
