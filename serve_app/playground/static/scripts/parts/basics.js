@@ -90,7 +90,7 @@ export function Slider({ id, label, hint, value, least, most, step = 1, usual, a
         onChange=${change} />
     </div>
     <input type="range" aria-label="${label}, slider" min=${least} max=${most} step=${step} value=${number ?? usual}
-      aria-valuetext=${value === null ? "automatic" : undefined} 
+      aria-valuetext=${value === null ? "automatic" : undefined}
       onInput=${(event) => change(event.target.valueAsNumber)} />
     <p class="hint" id="${id}-hint">${hint}</p>
     <${Problem} id=${id} text=${problem} />
