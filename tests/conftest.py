@@ -22,6 +22,8 @@ from tests.object_storage import ObjectStorage, object_storage
 from tests.running import ROOT, RunningService, free_port, started
 
 if TYPE_CHECKING:
+    from ray.serve.handle import DeploymentHandle
+
     from deployments.engine.statistics import EngineStatistics
 
 CASES = 100  # that Hypothesis makes up of each property
@@ -71,10 +73,18 @@ class LiveService(RunningService):
         return replica
 
     def engine(self) -> EngineStatistics:
+        statistics: EngineStatistics = self._handle().statistics.remote().result(timeout_s=30)
+        return statistics
+
+    def leave(self) -> None:
+        """Ends the handle: a thread of it would go on, and log in the middle of what else this process does."""
+        self._handle().shutdown()
+
+    @staticmethod
+    def _handle() -> DeploymentHandle:
         from ray import serve
 
-        statistics: EngineStatistics = serve.get_app_handle("sdxl").statistics.remote().result(timeout_s=30)
-        return statistics
+        return serve.get_app_handle("sdxl")  # always the same one
 
     def denoising_calls(self) -> int:
         """Calls of the UNet since the start: one for each step of each request."""
@@ -106,6 +116,7 @@ def service(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
         try:
             yield service
         finally:
+            service.leave()
             ray.shutdown()
 
 

@@ -55,7 +55,9 @@ def model(service: LiveService) -> Iterator[DeploymentHandle]:
         },
     )
     config = ModelConfig.model_validate(application["args"] | {"warm_up_sizes": []})
-    yield serve.run(deployment.bind(config), name="elastic", route_prefix=None)
+    handle = serve.run(deployment.bind(config), name="elastic", route_prefix=None)
+    yield handle
+    handle.shutdown()
     serve.delete("elastic")
 
 

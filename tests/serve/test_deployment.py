@@ -73,6 +73,7 @@ def test_a_removed_deployment_finishes_what_it_has_accepted(service: LiveService
         time.sleep(0.05)
     serve.delete("second")
     result = pending.result(timeout_s=60)
+    handle.shutdown()
     assert Image.open(io.BytesIO(result.image)).size == (256, 256)
 
 

@@ -54,8 +54,9 @@ def guarded(service: LiveService, tmp_path_factory: pytest.TempPathFactory, keys
     ingress = build({"images": {"url": str(tmp_path_factory.mktemp("guarded"))}})
     deployment = ingress._bound_deployment.options(user_config=settings, ray_actor_options={"num_cpus": 0.1})
     arguments = deployment.init_args
-    serve.run(deployment.bind(*arguments), name="guarded", route_prefix="/guarded")
+    handle = serve.run(deployment.bind(*arguments), name="guarded", route_prefix="/guarded")
     yield f"{service.url}/guarded/v1"
+    handle.shutdown()
     serve.delete("guarded")
 
 
