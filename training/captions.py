@@ -7,6 +7,7 @@ leaves out can be anything in the picture, so that negative prompts of a word or
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from training.world import PAIRS, PERSON, Scene, Thing, is_held_out, random_scene
@@ -64,12 +65,14 @@ class Caption:
 
     def stretches(self) -> list[Word]:
         """The words with the spaces between them."""
-        found: list[Word] = []
-        for word in self.words:
-            text = word.text if found else word.text.lstrip(", ")
-            space = "" if not found or text.startswith(",") else " "
-            found.append(replace(word, text=space + text))
-        return found
+        first, *others = (word.text for word in self.words)
+        spaced = with_spaces([first.lstrip(", "), *others])
+        return [replace(word, text=text) for word, text in zip(self.words, spaced, strict=True)]
+
+
+def with_spaces(texts: Sequence[str]) -> list[str]:
+    """Stretches of a text, each with the space that is before it: none at the start and before a comma."""
+    return [text if index == 0 or text.startswith(",") else f" {text}" for index, text in enumerate(texts)]
 
 
 def caption(scene: Scene, chance: random.Random) -> Caption:

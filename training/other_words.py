@@ -7,6 +7,7 @@ the last of the padding does. A denoiser, to which the order of tokens is nothin
 from __future__ import annotations
 
 import argparse
+import copy
 import random
 import string
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.captions import captions
+from training.captions import captions, with_spaces
 from training.data import text_run, trained_text_encoder
 from training.runs import Run, load_trained
 from training.text import NAMES, outputs
@@ -112,8 +113,9 @@ class Tokens:
 
 def tokens(tokenizer: Any, texts: Sequence[Sequence[Piece]], length: int) -> Tokens:
     """Padded to that length. Texts that fill it are left out, as they may have been cut."""
+    spaced = [with_spaces([piece.text for piece in text]) for text in texts]
     encoded = tokenizer(
-        [_joined(text) for text in texts],
+        ["".join(text) for text in spaced],
         padding="max_length",
         max_length=length,
         truncation=True,
@@ -124,8 +126,8 @@ def tokens(tokenizer: Any, texts: Sequence[Sequence[Piece]], length: int) -> Tok
     is_other = torch.zeros_like(is_text)
     for row, text in enumerate(texts):
         # A token belongs where its last character does. Those that begin and end a text, and padding, have none.
-        of_characters = torch.tensor([False, *(piece.is_other for piece in _spaced(text) for _ in piece.text)])
-        is_other[row] = of_characters[encoded.offset_mapping[row, :, 1]]
+        of_characters = [piece.is_other for piece, told in zip(text, spaced[row], strict=True) for _ in told]
+        is_other[row] = torch.tensor([False, *of_characters])[encoded.offset_mapping[row, :, 1]]
     fits = ~is_text.all(1)
     return Tokens(encoded.input_ids[fits], is_text[fits], is_other[fits])
 
@@ -142,8 +144,7 @@ class Lesson:
     def __init__(self, name: str) -> None:
         self.lengths = T5_LENGTHS if name == "t5" else (77,)
         self._tokenizer, self._teacher = trained_text_encoder(name, ignores_other_words=False)
-        _, self.encoder = trained_text_encoder(name, ignores_other_words=False)
-        self.encoder.requires_grad_(True)
+        self.encoder = copy.deepcopy(self._teacher).requires_grad_(True)
 
     def loss(self, texts: Sequence[Sequence[Piece]], length: int) -> Tensor:
         """How far the encoder is from making of texts what the teacher makes of them without other words: the sum of
@@ -161,18 +162,6 @@ class Lesson:
         if own_pooled is not None and pooled is not None:
             loss = loss + (own_pooled - pooled).square().mean() / pooled.var()
         return loss
-
-
-def _spaced(text: Sequence[Piece]) -> list[Piece]:
-    """With the spaces between them."""
-    return [
-        Piece(piece.text if index == 0 or piece.text.startswith(",") else f" {piece.text}", piece.is_other)
-        for index, piece in enumerate(text)
-    ]
-
-
-def _joined(text: Sequence[Piece]) -> str:
-    return "".join(piece.text for piece in _spaced(text))
 
 
 if __name__ == "__main__":

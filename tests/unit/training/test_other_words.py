@@ -95,5 +95,5 @@ def test_what_is_learned_is_to_be_as_without_other_words(
     lesson = Lesson(name)
     assert lesson.loss([TOLD, STRANGE], 77).item() < 1e-9
     with torch.no_grad():
-        getattr(encoder, changed).weight[others[0]] += 1
+        getattr(lesson.encoder, changed).weight[others[0]] += 1
     assert lesson.loss([TOLD, STRANGE], 77).item() > 1e-6
