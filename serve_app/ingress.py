@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.logs import join_serves_log
 from serve_app.asgi import create_app
+from serve_app.disconnects import Disconnects
 from serve_app.service import Service
 
 
@@ -26,7 +27,9 @@ class Ingress:
         self._chores = [loop.create_task(self._service.sweep_pictures()), loop.create_task(self._service.follow_keys())]
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_app(self._service, behind_serve=True)
+        app = create_app(self._service, behind_serve=True)
+        app.add_middleware(Disconnects)
+        return app
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Applies models, aliases, keys, limits and deadlines in place."""

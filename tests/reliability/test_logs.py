@@ -6,8 +6,6 @@ import asyncio
 import json
 import time
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -26,13 +24,6 @@ OUTCOMES = {
 }
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    """Of requests, as the replicas of the ingress wrote them."""
-    files = folder.glob("serve/replica_ingress_Ingress_*.log")
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    return [record for line in lines if "event" in (record := json.loads(line))]
-
-
 async def test_every_accepted_request_has_one_end_and_it_is_the_one_that_its_client_saw(
     service: FakeService, ledger: Ledger
 ) -> None:
@@ -40,13 +31,13 @@ async def test_every_accepted_request_has_one_end_and_it_is_the_one_that_its_cli
         *(ledger.ask("!slow=0.05") for _ in range(20)),
         *(ledger.ask("!slow=0.05 !raise=3") for _ in range(5)),
         *(ledger.ask("!slow=0.05 !nan") for _ in range(5)),
-        *(ledger.ask("!slow=0.5", leave_after=1.0) for _ in range(10)),
+        *(ledger.ask("!slow=0.5", leave_after=3.0, stream=streamed) for streamed in (False, True) for _ in range(10)),
         *(ledger.ask(size="63x64") for _ in range(5)),  # which no model makes
     )
     ids = {f"ledger-{id(ledger)}-{entry.number}": entry for entry in ledger.entries}
     deadline = time.monotonic() + 30
     while True:
-        told = [record for record in records(service.logs) if record["request_id"] in ids]
+        told = [record for record in service.records() if record["request_id"] in ids]
         ended = {record["request_id"]: record for record in told if record["event"] == "ended"}
         if ended.keys() == ids.keys() or time.monotonic() > deadline:
             break
@@ -94,6 +85,6 @@ async def test_nothing_that_a_caller_sends_is_in_any_file_of_the_cluster(
             await asyncio.to_thread(wait_until, lambda lost=replicas: has_lost_one(lost))
     assert {answer.status_code for answer in answers} == {500, 400, 503, 200}
     assert not any(leaks(answer.text) for answer in answers)
-    assert records(service.logs)
+    assert service.records()
     assert leaks_below(service.logs) == {}
     assert leaks(service.log()) == set()
