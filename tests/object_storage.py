@@ -36,7 +36,7 @@ class ObjectStorage:
     def new_bucket(self) -> str:
         """The fsspec URL of an empty one."""
         name = uuid.uuid4().hex
-        httpx.put(f"{self.address}/{name}").raise_for_status()
+        httpx.put(f"{self.address}/{name}", timeout=START_SECONDS).raise_for_status()
         return f"s3://{name}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 240  # an idle machine needs a quarter of it; a test has 300, and would end without showing the log
+START_SECONDS = 240  # an idle machine needs a quarter of it; a test has 600, and would end without showing the log
 STOP_SECONDS = 90
 
 Service = TypeVar("Service", bound="RunningService")
@@ -104,7 +105,9 @@ def started(service: Service, is_ready: Callable[[], bool]) -> Iterator[Service]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """None of those that the system and Ray give out by themselves: the service listens only tens of seconds later."""
+    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")

@@ -7,6 +7,7 @@ import base64
 import io
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,6 +114,21 @@ def make(page: Page, prompt: str = PROMPT, pictures: int = 1) -> None:
     expect(run.locator(".slot.is-done img")).to_have_count(pictures)
 
 
+def wait_until_kept(page: Page, pictures: int) -> None:
+    """In the browser's database: it is written after the page shows them, and a page that is left writes no more."""
+    count = """() => new Promise((resolve) => {
+        const opened = indexedDB.open("easel-playground");
+        opened.onsuccess = () => {
+            const counted = opened.result.transaction("pictures").objectStore("pictures").count();
+            counted.onsuccess = () => { opened.result.close(); resolve(counted.result); };
+        };
+    })"""
+    ends = time.monotonic() + MILLISECONDS / 1000
+    while (kept := page.evaluate(count)) != pictures:
+        assert time.monotonic() < ends, kept
+        page.wait_for_timeout(50)
+
+
 def sent(request: Request) -> dict[str, Any]:
     """The JSON of a request."""
     body: dict[str, Any] = request.post_data_json
@@ -122,7 +138,8 @@ def sent(request: Request) -> dict[str, Any]:
 def shown_picture(page: Page) -> Image.Image:
     """The one that is shown large."""
     data = page.locator(".viewer-picture img").evaluate(
-        """image => {
+        """async image => {
+            await image.decode();
             const canvas = document.createElement("canvas");
             canvas.width = image.naturalWidth;
             canvas.height = image.naturalHeight;

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, make, sent, shown_picture
+from tests.browser.conftest import Open, make, sent, shown_picture, wait_until_kept
 
 EDITS = re.compile(".*/openai/v1/images/edits")
 GENERATIONS = re.compile(".*/openai/v1/images/generations")
@@ -145,6 +145,7 @@ def test_a_picture_is_used_again_with_its_mask(open_page: Open, photo: Path) -> 
     paint(page)
     page.press("#prompt", "Enter")
     page.wait_for_selector(".thumbnail")
+    wait_until_kept(page, 1)
     page.reload()
     page.locator(".thumbnail").click()
     page.locator(".viewer").get_by_role("button", name="Use again").click()
@@ -159,6 +160,7 @@ def test_a_picture_is_used_again_with_its_pose(open_page: Open) -> None:
     with page.expect_request(GENERATIONS) as first:
         page.press("#prompt", "Enter")
     page.wait_for_selector(".thumbnail")
+    wait_until_kept(page, 1)
     page.reload()
     page.locator(".thumbnail").click()
     page.locator(".viewer").get_by_role("button", name="Use again").click()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Open, make, shown_picture
+from tests.browser.conftest import Open, make, shown_picture, wait_until_kept
 
 
 def same(one: Image.Image, other: Image.Image) -> bool:
@@ -28,6 +28,7 @@ def same(one: Image.Image, other: Image.Image) -> bool:
 def test_pictures_outlive_the_page_until_they_are_deleted(page: Page) -> None:
     make(page, "one otter")
     make(page, "two otters")
+    wait_until_kept(page, 2)
     page.reload()
     expect(page.locator(".thumbnail")).to_have_count(2)
     assert page.locator(".thumbnail").first.get_attribute("aria-label") == "Show large: two otters"
@@ -35,10 +36,12 @@ def test_pictures_outlive_the_page_until_they_are_deleted(page: Page) -> None:
     page.locator(".viewer").get_by_role("button", name="Delete").click()
     expect(page.locator(".viewer-prompt")).to_have_text("one otter")
     page.get_by_role("button", name="Close").click()
+    wait_until_kept(page, 1)
     page.reload()
     expect(page.locator(".thumbnail")).to_have_count(1)
     page.get_by_role("button", name="Clear all").click()
     page.get_by_role("button", name="Delete all").click()
+    wait_until_kept(page, 0)
     page.reload()
     page.wait_for_selector(".empty")
     expect(page.locator(".thumbnail")).to_have_count(0)

@@ -26,7 +26,7 @@ def opened(data: str | bytes | None) -> Image.Image:
     """A picture from base64, an address or a file's bytes."""
     assert data
     if isinstance(data, str):
-        data = httpx.get(data).content if data.startswith("http") else base64.b64decode(data)
+        data = httpx.get(data, timeout=SECONDS).content if data.startswith("http") else base64.b64decode(data)
     return Image.open(io.BytesIO(data))
 
 

@@ -35,7 +35,7 @@ def test_a_prompt_alone(sdk: openai.OpenAI) -> None:
     response = sdk.images.generate(prompt="a cat", size="256x256")
     assert response.data is not None
     assert response.data[0].url is not None
-    shown = httpx.get(response.data[0].url)
+    shown = httpx.get(response.data[0].url, timeout=60)
     assert Image.open(io.BytesIO(shown.content)).size == (256, 256)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,13 @@ class FakeService(RunningService):
         """The folder that Ray keeps this service's logs in."""
         return Path(self.argument("--log_dir"))
 
+    def records(self) -> list[dict[str, Any]]:
+        """Of requests, as the replicas of the ingress wrote them."""
+        files = self.logs.glob("serve/replica_ingress_Ingress_*.log")
+        # A line that is being written has no end yet.
+        lines = [line for file in files for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [record for line in lines if "event" in (record := json.loads(line))]
+
     def deploy(self, config: dict[str, Any]) -> None:
         """By `serve deploy`, as an operator would; returns when it is submitted."""
         dashboard = self.dashboard()
@@ -73,7 +81,7 @@ class FakeService(RunningService):
                 listening = [each.laddr.port for each in process.net_connections() if each.status == "LISTEN"]
                 (port,) = (port for port in listening if port in DASHBOARD_PORTS)
                 return f"http://127.0.0.1:{port}"
-        raise AssertionError("the service has no dashboard")
+        raise LookupError("the service has no dashboard")
 
     def applications(self) -> dict[str, Any]:
         """What Serve tells of them."""
@@ -91,7 +99,7 @@ class FakeService(RunningService):
         """Whether every replica that there shall be runs, and none too many."""
         try:
             applications = self.applications()
-        except (httpx.HTTPError, KeyError, ValueError, AssertionError):
+        except (httpx.HTTPError, LookupError, ValueError):
             return False
         for application in self.config["applications"]:
             found = applications.get(application["name"])
@@ -148,12 +156,17 @@ def configuration(folder: Path, applications: Collection[str] = APPLICATIONS, re
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = SECONDS) -> float:
-    """Returns how long it took."""
+    """Returns how long it took. A service that cannot be asked just then has not come to that yet."""
     began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it did not come to that"
+    while True:
+        unknown: Exception | None = None
+        try:
+            if condition():
+                return time.monotonic() - began
+        except (httpx.HTTPError, psutil.Error, LookupError, ValueError) as error:
+            unknown = error
+        assert time.monotonic() - began < seconds, f"it did not come to that: {unknown!r}"
         time.sleep(0.1)
-    return time.monotonic() - began
 
 
 @pytest.fixture(scope="session")
@@ -169,7 +182,7 @@ def service(unhurt_service: FakeService) -> Iterator[FakeService]:
     """It is whole before the test and must be so again after it."""
     yield unhurt_service
     wait_until(unhurt_service.is_whole)
-    assert httpx.get(f"{unhurt_service.url}/readyz", timeout=10).status_code == 200
+    wait_until(lambda: httpx.get(f"{unhurt_service.url}/readyz", timeout=10).is_success)
 
 
 @pytest.fixture
@@ -188,7 +201,7 @@ def application(config: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.fixture
 async def client(service: FakeService, anyio_backend: str) -> AsyncIterator[httpx.AsyncClient]:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    async with httpx.AsyncClient(base_url=service.url, limits=limits) as opened:
+    async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=60) as opened:
         yield opened
 
 

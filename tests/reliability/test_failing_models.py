@@ -38,6 +38,7 @@ async def test_a_step_that_hangs_is_answered_by_the_watchdog_and_hangs_nobody_el
         await asyncio.sleep(0.2)
         entry = await ledger.ask("!hang=2")
         assert (entry.outcome, entry.status, entry.code) == (Outcome.REFUSED, 503, "replica_lost")
+        assert "stopped answering" in entry.detail  # by the watchdog, and not since a second replica was lost
         assert entry.seconds < WATCHDOG_SECONDS + 10
         assert share_of_pictures(await ledger.ask_many(8)) == 1  # also those sent to the replica that is about to leave
         for other in await others:  # who was in the forward that hung may be the reason, too

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from tests.reliability.conftest import SECONDS, FakeService, configuration
+from tests.reliability.conftest import SECONDS, FakeService, configuration, wait_until
 from tests.reliability.ledger import Ledger, Outcome
 from tests.running import started
 
@@ -31,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
 )
 async def test_what_is_in_flight_is_answered(service: FakeService, ledger: Ledger, number: signal.Signals) -> None:
     asked = asyncio.create_task(ledger.ask_many(20, "!slow=1"))  # 8 s a picture, of which 16 run at a time
-    await asyncio.sleep(1)
+    await asyncio.to_thread(wait_until, lambda: sum(each["event"] == "accepted" for each in service.records()) == 20)
     service.launcher.send_signal(number)
     with anyio.fail_after(SECONDS):
         # No model makes this size: as long as there is an ingress it says so at once.

@@ -69,6 +69,10 @@ def test_closing_the_connection_stops_the_work_and_disturbs_no_batchmate(
     before = service.engine()
     forwards, calls = before.forwards[label].forwards, before.forwards[label].calls
 
+    def both_run() -> bool:
+        made = service.engine().forwards[label]
+        return made.calls - calls > made.forwards - forwards
+
     with (
         ThreadPoolExecutor(1) as pool,
         socket.create_connection((client.base_url.host, client.base_url.port)) as leaving,
@@ -77,7 +81,7 @@ def test_closing_the_connection_stops_the_work_and_disturbs_no_batchmate(
         head = f"POST /v1/images/generations HTTP/1.1\r\nHost: easel\r\nContent-Length: {len(body)}\r\n"
         leaving.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         staying = pool.submit(post, client, **stays)
-        _wait_until(lambda: service.engine().forwards[label].calls >= calls + 4)  # both have begun
+        _wait_until(both_run)
         leaving.close()
         forwards_at_close = service.engine().forwards[label].forwards
         in_company = _pixels(staying.result())
@@ -86,7 +90,6 @@ def test_closing_the_connection_stops_the_work_and_disturbs_no_batchmate(
     after = service.engine().forwards[label]
     steps_of_the_leaver = after.calls - calls - steps
     assert 0 < steps_of_the_leaver <= forwards_at_close - forwards + 2
-    assert after.largest_batch >= 2  # they did run together
     assert np.abs(in_company - alone).max() <= 1
     assert service.engine().running == 0
 

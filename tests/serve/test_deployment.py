@@ -83,7 +83,7 @@ def test_a_request_survives_the_loss_of_its_replica(client: httpx.Client, servic
     whole = pixels(client.post("/v1/images/generations", json=body))
     calls = service.denoising_calls()
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(client.post, "/v1/images/generations", json=body)
+        pending = pool.submit(client.post, "/v1/images/generations", json=body, timeout=240)  # as the service has
         while service.denoising_calls() < calls + 3:
             time.sleep(0.02)
         service.replica("sdxl").kill()

@@ -41,7 +41,7 @@ def test_a_prompt_alone_gives_a_url_that_shows_a_picture(client: httpx.Client) -
     (item,) = answer["data"]
     assert item["url"].startswith(str(client.base_url))
     assert re.fullmatch(r".*/images/[^?/]+\.png", item["url"].split("?")[0])
-    shown = httpx.get(item["url"])  # without a key, as a browser does
+    shown = httpx.get(item["url"], timeout=60)  # without a key, as a browser does
     assert (shown.status_code, shown.headers["content-type"]) == (200, "image/png")
     assert Image.open(io.BytesIO(shown.content)).size == (1024, 1024)
     assert pixels(shown.content).std() > 5  # neither black nor flat
@@ -57,7 +57,7 @@ def test_sizes(client: httpx.Client, size: str) -> None:
 def test_formats_by_b64_and_by_url(client: httpx.Client, output_format: str, kind: str) -> None:
     assert Image.open(io.BytesIO(b64_picture(client, output_format=output_format))).format == kind
     (item,) = generate(client, output_format=output_format)["data"]
-    shown = httpx.get(item["url"])
+    shown = httpx.get(item["url"], timeout=60)
     assert shown.headers["content-type"] == f"image/{output_format}"
     assert Image.open(io.BytesIO(shown.content)).format == kind
 
@@ -136,7 +136,7 @@ def test_links_are_bound_to_path_expiry_and_signature(client: httpx.Client) -> N
     ]
     for link in changed:
         if link != url:
-            assert httpx.get(link).status_code == 403, link
+            assert httpx.get(link, timeout=60).status_code == 403, link
 
 
 def test_service_routes(client: httpx.Client) -> None:

@@ -393,8 +393,16 @@ async def test_a_failed_request_leaves_the_next_one_alone(model: Diffusion, toy:
 
 
 class TestStream:
-    async def test_tells_each_step_and_last_the_result(self, model: Diffusion) -> None:
-        *progress, result = [event async for event in model.stream(request(steps=4))]
+    async def test_tells_each_step_and_last_the_result(
+        self, model: Diffusion, toy: Toy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(diffusion, "_SECONDS_OF_SILENCE", SECONDS)
+        toy.network.gate.clear()
+        events: list[Progress | ImageResult] = []
+        async for event in model.stream(request(steps=4)):
+            events.append(event)
+            toy.network.gate.set()  # not before it is listened to
+        *progress, result = events
         assert [(each.step, each.steps) for each in progress] == [(0, 4), *[(step, 4) for step in range(5)]]
         assert isinstance(result, ImageResult)
         alone = await model.generate(request(steps=4))

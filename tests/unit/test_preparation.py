@@ -30,7 +30,7 @@ SETTINGS = ModelSettings(presets=Presets(**dict.fromkeys(NAMES, Preset(steps=20,
 SANDBOX = Sandbox()
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")  # a worker of several may come to this module twice
 def _sandbox_is_closed() -> Iterator[None]:
     yield
     SANDBOX.close()

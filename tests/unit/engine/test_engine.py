@@ -160,6 +160,7 @@ def test_sizes_never_share_a_forward(engine: DiffusionEngine, toy: Toy) -> None:
 
 def test_a_short_request_overtakes_a_long_one_of_another_size(engine: DiffusionEngine, toy: Toy) -> None:
     order: list[str] = []
+    toy.register_forward_pre_hook(lambda *_: None if order else time.sleep(0.02))  # steps longer than between submits
     long = pipeline(toy, steps=50, width=3, finish=lambda: order.append("long"))
     short = pipeline(toy, steps=4, width=4, finish=lambda: order.append("short"))
     jobs = [engine.submit(work, Workload(steps=steps)) for work, steps in ((long, 50), (short, 4))]
@@ -186,7 +187,7 @@ def test_the_cap_on_rows_holds(toy: Toy) -> None:
 
 def test_forecasts_count_with_a_cap_on_rows_that_has_changed(engine: DiffusionEngine, toy: Toy) -> None:
     """Also where much larger forwards were seen to cost no more."""
-    toy.register_forward_pre_hook(lambda *_: time.sleep(0.002))
+    toy.register_forward_pre_hook(lambda *_: time.sleep(0.02))
     results(submit_all(engine, [pipeline(toy, steps=4) for _ in range(8)]))
     results([engine.submit(pipeline(toy, steps=4))])  # now one row is known to cost what eight do
     toy.gate.clear()
@@ -399,6 +400,7 @@ def test_batches_keep_within_the_memory_that_is_left(toy: Toy) -> None:
 def test_each_size_has_room_of_its_own(toy: Toy) -> None:
     engine = DiffusionEngine(EngineLimits(max_rows=64, max_running=1))
     order: list[str] = []
+    toy.register_forward_pre_hook(lambda *_: None if order else time.sleep(0.02))  # steps longer than between submits
     for _ in range(3):
         engine.submit(pipeline(toy, steps=50, width=3, finish=lambda: order.append("long")), Workload(None, 1000, 50))
     short = engine.submit(pipeline(toy, steps=4, width=4, finish=lambda: order.append("short")), Workload(None, 10, 4))
@@ -548,8 +550,8 @@ def test_an_error_of_the_device_ends_the_engine(toy: Toy) -> None:
         engine.check(watchdog_seconds=60)
     with pytest.raises(ReplicaLost):
         engine.submit(pipeline(toy))
+    engine.stop()  # which waits for its thread: that answers first
     assert deaths == [1]
-    engine.stop()
 
 
 def test_an_error_of_the_device_between_calls_ends_it_too(toy: Toy) -> None:
@@ -678,6 +680,8 @@ def test_memory_is_back_at_its_baseline(engine: DiffusionEngine, toy: Toy) -> No
     """After a load of finished, failed and cancelled requests no tensor of theirs is left."""
 
     def tensors() -> int:
+        while engine._busy_since is not None:  # it answers before it lets go
+            time.sleep(0.01)
         gc.collect()
         return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
 

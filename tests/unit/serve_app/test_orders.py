@@ -369,6 +369,8 @@ class TestStream:
         self, backend: FakeBackend, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.WARNING)
+        gc.collect()  # what other tests left
+        caplog.clear()
         backend.failing_seed = 99  # no picture is ever finished
         async with aclosing(stream(await accept(order(count=2), backend, "r", CALLER), backend)) as events:
             await anext(events)

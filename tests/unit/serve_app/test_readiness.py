@@ -164,6 +164,8 @@ async def test_a_look_that_nobody_waits_for_may_fail_in_silence(
         raise RayServeException("otter")
 
     monkeypatch.setattr(serve, "status", status)
+    gc.collect()  # what other tests left
+    caplog.clear()
     readiness = Readiness()
     waiting = asyncio.create_task(readiness.of(SETTINGS))
     await asyncio.sleep(0)

@@ -54,7 +54,7 @@ def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time where pictures are kept and served."""
-    clock = Clock(1_800_000_000.0)
+    clock = Clock(float(int(time.time()) + 1000 * LIFETIME))
     create = routes.create_router
     monkeypatch.setattr(service_module, "time", SimpleNamespace(time=clock))
     monkeypatch.setattr(service_module, "create_router", lambda *parts: create(*parts, clock=clock))
@@ -64,7 +64,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Service]:
     def make_one(**images: Any) -> Service:
-        config = ImageStoreConfig(**{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **images})
+        patient = {"timeout_seconds": 60, "least_free_bytes": 0}
+        config = ImageStoreConfig(
+            **{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **patient, **images}
+        )
         config_of_all = IngressConfig(images=config, max_body_bytes=1234, body_timeout_seconds=5.5)
         return Service(config_of_all, None)  # type: ignore[arg-type] # no quotas
 
@@ -222,13 +225,13 @@ async def test_the_event_loop_is_free_while_a_picture_is_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.configure(SETTINGS)
-    monkeypatch.setattr(service._store, "put", lambda *_: time.sleep(0.2) or "1-x.png")
+    turned = threading.Event()
+    monkeypatch.setattr(service._store, "put", lambda *_: "1-x.png" if turned.wait(3) else "in vain")
     keeping = asyncio.create_task(service.keep(b"picture", "png", BASE, "otter"))
-    turns = 0
-    while not keeping.done():
+    for _ in range(4):
         await asyncio.sleep(0.01)
-        turns += 1
-    assert turns > 3
+    turned.set()
+    assert "1-x.png" in await keeping
 
 
 async def test_a_store_that_fails_later_is_told_also_before_the_next_picture(service: Service, tmp_path: Path) -> None:
