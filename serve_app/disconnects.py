@@ -2,12 +2,12 @@
 
 When a client leaves, Serve's proxy cancels the call of the replica, and with it whatever that call waits for. Where
 that is first the call that fetches the client's messages, `receive` raises Ray's TaskCancelledError, which would be
-taken for a fault of ours: logged with its place, counted as failed.
+taken for a fault of ours: logged with its place, counted as failed. Of a proxy that has died all clients are gone.
 """
 
 from __future__ import annotations
 
-from ray.exceptions import TaskCancelledError
+from ray.exceptions import RayActorError, TaskCancelledError
 from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.middleware import HttpMiddleware
@@ -24,7 +24,7 @@ class Disconnects(HttpMiddleware):
             if not has_left:
                 try:
                     return await receive()
-                except TaskCancelledError:
+                except (TaskCancelledError, RayActorError):
                     has_left = True
             return {"type": "http.disconnect"}
 

@@ -28,7 +28,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         app = create_app(self._service, behind_serve=True)
-        app.add_middleware(Disconnects)
+        app.add_middleware(Disconnects)  # around all others, each of which may be told; `create_app` knows no Ray
         return app
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -46,7 +46,8 @@ def stack(
     behind_serve: bool,
     on_ended: Callable[[RequestRecord], None] = lambda record: None,
 ) -> list[Middleware]:
-    """All of them, outermost first: an unhandled error is answered, and logged, with the request's id.
+    """All but `Disconnects`, which Serve alone needs; outermost first: an unhandled error is answered, and logged, with
+    the request's id.
 
     `behind_serve`: Serve's proxy sends the id back by itself. It takes any id from a client, also one that is replaced
     here. `on_ended` is told what the log is, when it is.

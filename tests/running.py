@@ -23,6 +23,8 @@ STOP_SECONDS = 90
 
 Service = TypeVar("Service", bound="RunningService")
 
+_PORTS = iter(random.SystemRandom().sample(range(20000, 32000), 1000))  # each is given once
+
 
 class RunningService:
     """`python -m MODULE CONFIG`; `folder` has the config file and the log."""
@@ -106,7 +108,7 @@ def started(service: Service, is_ready: Callable[[], bool]) -> Iterator[Service]
 
 def free_port() -> int:
     """None of those that the system and Ray give out by themselves: the service listens only tens of seconds later."""
-    for port in random.SystemRandom().sample(range(20000, 32000), 100):
+    for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

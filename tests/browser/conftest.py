@@ -116,13 +116,18 @@ def make(page: Page, prompt: str = PROMPT, pictures: int = 1) -> None:
 
 def wait_until_kept(page: Page, pictures: int) -> None:
     """In the browser's database: it is written after the page shows them, and a page that is left writes no more."""
-    count = """() => new Promise((resolve) => {
-        const opened = indexedDB.open("easel-playground");
-        opened.onsuccess = () => {
-            const counted = opened.result.transaction("pictures").objectStore("pictures").count();
-            counted.onsuccess = () => { opened.result.close(); resolve(counted.result); };
-        };
-    })"""
+    count = """async () => {
+        const done = (request) => new Promise((resolve, reject) => {
+            request.onsuccess = () => resolve(request.result);
+            request.onerror = () => reject(request.error);
+        });
+        const database = await done(indexedDB.open("easel-playground"));
+        try {
+            return await done(database.transaction("pictures").objectStore("pictures").count());
+        } finally {
+            database.close();
+        }
+    }"""
     ends = time.monotonic() + MILLISECONDS / 1000
     while (kept := page.evaluate(count)) != pictures:
         assert time.monotonic() < ends, kept

@@ -13,7 +13,7 @@ from tests.reliability.ledger import Ledger, Outcome, share_of_pictures
 pytestmark = pytest.mark.anyio
 
 CLIENTS = 200
-VERY_SLOW = "!slow=0.5"  # 4 s a picture
+VERY_SLOW = "!slow=1"  # 8 s a picture
 
 
 def open_files(service: FakeService) -> int:

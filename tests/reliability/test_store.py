@@ -32,6 +32,7 @@ async def link(client: httpx.AsyncClient, prompt: str) -> str:
     with anyio.fail_after(SECONDS):
         while (answer := await ask(client, prompt)).status_code == 503:
             await asyncio.sleep(0.5)
+    assert answer.status_code == 200, answer.text
     found: str = answer.json()["data"][0]["url"]
     return found
 

@@ -1,15 +1,18 @@
-"""Clients who leave while Serve cancels what their request waits for: told of as gone, not as our fault."""
+"""Clients who leave while Serve cancels what their request waits for: told of as gone, and not as our fault."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
-from ray.exceptions import TaskCancelledError
+from ray.exceptions import ActorDiedError, RayTaskError, TaskCancelledError
+from ray.serve._private.http_util import ASGIReceiveProxy
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -44,8 +47,10 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(pieces())
 
 
-async def ended(endpoint: Any, messages: list[Message], monkeypatch: pytest.MonkeyPatch) -> RequestRecord:
-    """What is told of a request whose client sends these messages and leaves."""
+async def ended(
+    endpoint: Any, messages: list[Message], lost: Exception, monkeypatch: pytest.MonkeyPatch
+) -> RequestRecord:
+    """What is told of a request whose client sends these messages and leaves, over Serve's own `receive`."""
     records: list[RequestRecord] = []
     app = Starlette(
         routes=[Route(ROUTE, endpoint, methods=["POST"])],
@@ -53,23 +58,34 @@ async def ended(endpoint: Any, messages: list[Message], monkeypatch: pytest.Monk
     )
     monkeypatch.setattr(ingress, "create_app", lambda service, *, behind_serve: app)
     ours: Any = ingress.Ingress.__mro__[1]  # within Serve's wrapper
-    coming = iter(messages)
+    calls = iter([messages])
 
-    async def receive() -> Message:
-        try:
-            return next(coming)
-        except StopIteration:
-            raise TaskCancelledError from None
+    async def of_the_proxy(_: object) -> bytes:
+        for sent in calls:
+            return pickle.dumps(sent)
+        raise lost
 
     async def send(message: Message) -> None:
         pass
 
     scope = {"type": "http", "method": "POST", "path": ROUTE, "headers": [], "query_string": b"", "root_path": ""}
-    await ours.__serve_build_asgi_app__(SimpleNamespace(_service=None))(scope, receive, send)
+    receive = ASGIReceiveProxy(scope, None, of_the_proxy)  # type: ignore[arg-type]
+    with anyio.fail_after(30):
+        await receive.fetch_until_disconnect()
+        await ours.__serve_build_asgi_app__(SimpleNamespace(_service=None))(scope, receive, send)
     (record,) = records
     return record
 
 
+@pytest.mark.parametrize(
+    "lost",
+    [
+        TaskCancelledError(),
+        RayTaskError("receive_asgi_messages", "", TaskCancelledError()).as_instanceof_cause(),
+        ActorDiedError(),
+    ],
+    ids=lambda lost: type(lost).__name__,
+)
 @pytest.mark.parametrize(
     ("endpoint", "messages"),
     [
@@ -79,9 +95,13 @@ async def ended(endpoint: Any, messages: list[Message], monkeypatch: pytest.Monk
     ],
 )
 async def test_who_leaves_is_told_of_as_gone(
-    endpoint: Any, messages: list[Message], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    endpoint: Any,
+    messages: list[Message],
+    lost: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.ERROR):
-        record = await ended(endpoint, messages, monkeypatch)
+        record = await ended(endpoint, messages, lost, monkeypatch)
     assert (record.outcome, record.error) == ("cancelled", None)
     assert caplog.records == []

@@ -54,6 +54,7 @@ def _no_configured_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time where pictures are kept and served."""
+    # In whole seconds, as links tell them; and later than sweeps, which go by the true time.
     clock = Clock(float(int(time.time()) + 1000 * LIFETIME))
     create = routes.create_router
     monkeypatch.setattr(service_module, "time", SimpleNamespace(time=clock))
@@ -64,6 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Service]:
     def make_one(**images: Any) -> Service:
+        # A busy machine and a full disk change nothing.
         patient = {"timeout_seconds": 60, "least_free_bytes": 0}
         config = ImageStoreConfig(
             **{"url": str(tmp_path / "pictures"), "lifetime_seconds": LIFETIME, **patient, **images}
@@ -225,11 +227,16 @@ async def test_the_event_loop_is_free_while_a_picture_is_kept(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.configure(SETTINGS)
-    turned = threading.Event()
-    monkeypatch.setattr(service._store, "put", lambda *_: "1-x.png" if turned.wait(3) else "in vain")
+    begun, turned = threading.Event(), threading.Event()
+
+    def put(*_: object) -> str:
+        begun.set()
+        return "1-x.png" if turned.wait(3) else "in vain"
+
+    monkeypatch.setattr(service._store, "put", put)
     keeping = asyncio.create_task(service.keep(b"picture", "png", BASE, "otter"))
-    for _ in range(4):
-        await asyncio.sleep(0.01)
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
     turned.set()
     assert "1-x.png" in await keeping
 
