@@ -13,6 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import Open, wait_until_kept
 
 KEY = "a-secret-key"
+ANOTHER = pytest.mark.long("one of them is enough for most runs")
 GENERATIONS = re.compile(".*/openai/v1/images/generations")
 
 
@@ -86,8 +87,8 @@ def test_a_key_is_asked_for_and_stays_in_the_tab(where: str, open_page: Open) ->
     ("status", "code", "title"),
     [
         (429, "rate_limit_exceeded", "Your key has what it may have for now"),
-        (503, "server_is_overloaded", "The model is busy"),
-        (503, "model_loading", "The model is still loading"),
+        pytest.param(503, "server_is_overloaded", "The model is busy", marks=ANOTHER),
+        pytest.param(503, "model_loading", "The model is still loading", marks=ANOTHER),
     ],
 )
 def test_later_is_counted_down_and_offered(status: int, code: str, title: str, open_page: Open) -> None:
