@@ -15,7 +15,8 @@ from config.files import read_serve_file
 
 # Answers what was posted, and has a child that ignores Ctrl-C.
 STUB = """
-import http.server, subprocess, sys
+import http.server, signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup has it ignored
 child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", child])
 class Handler(http.server.BaseHTTPRequestHandler):
