@@ -25,6 +25,8 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 MILLISECONDS = 60_000  # for what takes a second or two: only a hang takes longer
 PROMPT = "a red circle on a blue background"
 
+EVERYWHERE = ["desktop", pytest.param("phone", marks=pytest.mark.long("a desktop is enough for most runs"))]
+
 expect.set_options(timeout=MILLISECONDS)
 
 Open = Callable[..., Page]
@@ -97,7 +99,7 @@ def open_page(browser: Browser, service: LiveService) -> Iterator[Open]:
     assert [each for watch in watches for each in watch.wrong] == []
 
 
-@pytest.fixture(params=["desktop", pytest.param("phone", marks=pytest.mark.long("a desktop is enough for most runs"))])
+@pytest.fixture(params=EVERYWHERE)
 def page(request: pytest.FixtureRequest, open_page: Open) -> Page:
     """On a desktop and on a phone."""
     opened = open_page(request.param)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import SIZES, Open, make
+from tests.browser.conftest import EVERYWHERE, Open, make
 from tests.elements.pages import AXE
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -55,7 +55,7 @@ def wrong(page: Page, photo: Path) -> None:
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: make install-clients")
-@pytest.mark.parametrize("where", SIZES)
+@pytest.mark.parametrize("where", EVERYWHERE)
 @pytest.mark.parametrize("state", [empty, made, large, program, edit, pose, wrong])
 def test_axe_finds_nothing(state: Callable[[Page, Path], None], where: str, open_page: Open, photo: Path) -> None:
     page = open_page(where, reduced_motion="reduce")
