@@ -24,7 +24,6 @@ CHROMIUM = shutil.which("chromium")
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 MILLISECONDS = 60_000  # for what takes a second or two: only a hang takes longer
 PROMPT = "a red circle on a blue background"
-
 EVERYWHERE = ["desktop", pytest.param("phone", marks=pytest.mark.long("a desktop is enough for most runs"))]
 
 expect.set_options(timeout=MILLISECONDS)

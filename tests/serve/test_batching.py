@@ -90,6 +90,7 @@ def test_closing_the_connection_stops_the_work_and_disturbs_no_batchmate(
     after = service.engine().forwards[label]
     steps_of_the_leaver = after.calls - calls - steps
     assert 0 < steps_of_the_leaver <= forwards_at_close - forwards + 2
+    assert after.largest_batch >= 2  # they did run together
     assert np.abs(in_company - alone).max() <= 1
     assert service.engine().running == 0
 

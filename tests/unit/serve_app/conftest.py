@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import hashlib
 import io
 import json
@@ -246,6 +247,12 @@ async def sdk(app: FastAPI, anyio_backend: str) -> AsyncIterator[openai.AsyncOpe
         http_client=httpx2.AsyncClient(transport=httpx2.ASGITransport(app)),
     ) as opened:
         yield opened
+
+
+@pytest.fixture
+def no_garbage() -> None:
+    """Else asyncio may log in this test what earlier ones left behind."""
+    gc.collect()
 
 
 Refused = Callable[..., str]

@@ -365,12 +365,11 @@ class TestStream:
         assert events == []
         assert backend.closed_streams == 3
 
+    @pytest.mark.usefixtures("no_garbage")
     async def test_that_is_closed_early_closes_those_of_the_backend_and_is_no_error(
         self, backend: FakeBackend, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.WARNING)
-        gc.collect()  # what other tests left
-        caplog.clear()
         backend.failing_seed = 99  # no picture is ever finished
         async with aclosing(stream(await accept(order(count=2), backend, "r", CALLER), backend)) as events:
             await anext(events)

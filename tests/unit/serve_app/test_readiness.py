@@ -154,6 +154,7 @@ async def test_who_asks_as_a_long_look_ends_takes_nothing_from_those_who_waited(
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("no_garbage")
 async def test_a_look_that_nobody_waits_for_may_fail_in_silence(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,8 +165,6 @@ async def test_a_look_that_nobody_waits_for_may_fail_in_silence(
         raise RayServeException("otter")
 
     monkeypatch.setattr(serve, "status", status)
-    gc.collect()  # what other tests left
-    caplog.clear()
     readiness = Readiness()
     waiting = asyncio.create_task(readiness.of(SETTINGS))
     await asyncio.sleep(0)

@@ -98,7 +98,6 @@ def test_around_some_holes_is_nothing_of_the_world() -> None:
 @pytest.mark.parametrize("size", PICTURE_SIZES, ids=str)
 def test_a_hole_is_moved_within_its_picture(size: Size) -> None:
     chance = random.Random(0)
-    torch.manual_seed(0)
     seen = set()
     for _ in range(100):
         one = random_holed(chance)
